@@ -1,0 +1,1 @@
+"""Strongroom: a document store API over DynamoDB and S3."""

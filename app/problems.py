@@ -1,0 +1,244 @@
+"""Every error that a client can meet: one registry of RFC 9457 problem types.
+
+A feature raises one of these; the HTTP edge renders it as `application/problem+json`. The
+registry is also what the OpenAPI document and `docs/problems.md` are generated from, so a new
+subclass is documented by existing.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+# The documentation page; each type is an anchor on it. Relative on purpose: a problem type is
+# resolved against the API's own address (RFC 9457, 3.1.1), which serves the page at /problems.
+TYPE_BASE = "/problems#"
+
+REGISTRY: dict[str, type[Problem]] = {}
+
+
+class Problem(Exception):
+    """An error with a stable `type`. `detail` says what went wrong and what to do about it.
+
+    `extra` are further members of the problem object, `headers` go into the answer, and
+    `retry_after` (seconds) is rendered as both.
+    """
+
+    slug: ClassVar[str]
+    status: ClassVar[int]
+    title: ClassVar[str]
+    meaning: ClassVar[str]
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.slug in REGISTRY:
+            raise TypeError(f"problem type {cls.slug} is registered twice")
+        cls.meaning = " ".join((cls.__doc__ or "").split())
+        REGISTRY[cls.slug] = cls
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        retry_after: int | None = None,
+        headers: dict[str, str] | None = None,
+        extra: dict[str, object] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.extra = extra or {}
+        self.headers = headers or {}
+        if retry_after is not None:
+            self.headers["Retry-After"] = str(max(1, retry_after))
+
+    def body(self, request_id: str) -> dict[str, object]:
+        """The problem object, as it is sent."""
+        return {
+            "type": TYPE_BASE + self.slug,
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "request_id": request_id,
+            **self.extra,
+        }
+
+
+class BadRequest(Problem):
+    """The request is not valid HTTP, or its framing is broken."""
+
+    slug, status, title = "bad-request", 400, "Bad request"
+
+
+class BadHeader(Problem):
+    """A header of the request is malformed, out of bounds, or given twice."""
+
+    slug, status, title = "bad-header", 400, "Bad header"
+
+
+class BadParameter(Problem):
+    """A query parameter is unknown, given twice, or has a bad value."""
+
+    slug, status, title = "bad-parameter", 400, "Bad parameter"
+
+
+class MalformedJson(Problem):
+    """The body is not JSON, or is JSON that two readers would understand differently."""
+
+    slug, status, title = "malformed-json", 400, "Malformed JSON"
+
+
+class BadDigest(Problem):
+    """The bytes that arrived are not those that `Content-Digest` announced. Nothing was stored."""
+
+    slug, status, title = "bad-digest", 400, "Digest mismatch"
+
+
+class IncompleteBody(Problem):
+    """The body ended before the length that was announced. Nothing was stored."""
+
+    slug, status, title = "incomplete-body", 400, "Incomplete body"
+
+
+class Unauthorized(Problem):
+    """No API key was given, or it is unknown, expired or revoked."""
+
+    slug, status, title = "unauthorized", 401, "Unauthorized"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": 'Bearer realm="strongroom"'})
+
+
+class Forbidden(Problem):
+    """The API key is valid, but lacks the scope that this call needs."""
+
+    slug, status, title = "insufficient-scope", 403, "Insufficient scope"
+
+    def __init__(self, scope: str) -> None:
+        challenge = f'Bearer realm="strongroom", error="insufficient_scope", scope="{scope}"'
+        super().__init__(
+            f"This call needs an API key with the scope {scope}.",
+            headers={"WWW-Authenticate": challenge},
+            extra={"scope": scope},
+        )
+
+
+class NotFound(Problem):
+    """There is no such route or document, or it is deleted, expired or not yours."""
+
+    slug, status, title = "not-found", 404, "Not found"
+
+
+class MethodNotAllowed(Problem):
+    """The path exists, but not with this method; `Allow` names those that it has."""
+
+    slug, status, title = "method-not-allowed", 405, "Method not allowed"
+
+    def __init__(self, method: str, allowed: list[str]) -> None:
+        allow = ", ".join(allowed)
+        super().__init__(f"{method} is not possible here; {allow} is.", headers={"Allow": allow})
+
+
+class RequestTimeout(Problem):
+    """The client sent nothing for too long while its request was unfinished."""
+
+    slug, status, title = "request-timeout", 408, "Request timeout"
+
+
+class RequestInProgress(Problem):
+    """The first request with this `Idempotency-Key` is still running."""
+
+    slug, status, title = "request-in-progress", 409, "Request in progress"
+
+
+class PreconditionFailed(Problem):
+    """The document or its content is no longer what `If-Match` or `If-None-Match` asked for."""
+
+    slug, status, title = "precondition-failed", 412, "Precondition failed"
+
+
+class TooLarge(Problem):
+    """The body is larger than this call accepts; `GET /v1/limits` tells the limits."""
+
+    slug, status, title = "too-large", 413, "Content too large"
+
+
+class UriTooLong(Problem):
+    """The request's address is too long."""
+
+    slug, status, title = "uri-too-long", 414, "URI too long"
+
+
+class UnsupportedMediaType(Problem):
+    """The body's media type is not one that this call reads."""
+
+    slug, status, title = "unsupported-media-type", 415, "Unsupported media type"
+
+
+class RangeNotSatisfiable(Problem):
+    """The range lies outside the content, or is not a range; `Content-Range` tells the size."""
+
+    slug, status, title = "range-not-satisfiable", 416, "Range not satisfiable"
+
+    def __init__(self, detail: str, size: int) -> None:
+        super().__init__(detail, headers={"Content-Range": f"bytes */{size}"})
+
+
+class ExpectationFailed(Problem):
+    """`Expect` asks for something other than `100-continue`."""
+
+    slug, status, title = "expectation-failed", 417, "Expectation failed"
+
+
+class InvalidDocument(Problem):
+    """The JSON is well-formed, but not a valid change: an unknown or read-only field, a wrong
+    type, or a value out of bounds."""
+
+    slug, status, title = "invalid-document", 422, "Invalid document"
+
+
+class IdempotencyMismatch(Problem):
+    """This `Idempotency-Key` was used before, with another request."""
+
+    slug, status, title = "idempotency-mismatch", 422, "Idempotency key reused"
+
+
+class HeadersTooLarge(Problem):
+    """The request's headers are larger than the server reads."""
+
+    slug, status, title = "headers-too-large", 431, "Request header fields too large"
+
+
+class InternalError(Problem):
+    """A fault of the service. It is logged under the `request_id`."""
+
+    slug, status, title = "internal-error", 500, "Internal error"
+
+
+class BackendUnavailable(Problem):
+    """The table or the bucket does not answer. Nothing is lost; try again."""
+
+    slug, status, title = "backend-unavailable", 503, "Backend unavailable"
+
+
+class UncertainOutcome(Problem):
+    """The write was sent to the table, but no answer came back: read the document, or repeat the
+    request with the same `Idempotency-Key`."""
+
+    slug, status, title = "outcome-unknown", 503, "Outcome unknown"
+
+
+class Contended(Problem):
+    """Too many writers changed this document at once. Nothing was changed; try again."""
+
+    slug, status, title = "contention", 503, "Contention"
+
+
+class ContentUnavailable(Problem):
+    """The document exists, but its bytes cannot be read right now."""
+
+    slug, status, title = "content-unavailable", 503, "Content unavailable"
+
+
+class Overloaded(Problem):
+    """The service has as much work as it can bear, or is shutting down."""
+
+    slug, status, title = "overloaded", 503, "Overloaded"

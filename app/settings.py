@@ -1,0 +1,98 @@
+"""Configuration from the environment, checked once at the start."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Literal, NoReturn
+
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MiB = 1024 * 1024
+GiB = 1024 * MiB
+
+
+class Settings(BaseSettings):
+    """Every setting with its unit. `DYNAMODB_TABLE` and `S3_BUCKET` are required, nothing else.
+
+    Region, endpoints and credentials come from the usual AWS variables and files.
+    """
+
+    model_config = SettingsConfigDict(
+        case_sensitive=False, extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    dynamodb_table: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9_.-]{3,255}$", description="the table's name")
+    ]
+    s3_bucket: Annotated[
+        str,
+        Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="the bucket's name"),
+    ]
+    app_env: Literal["dev", "staging", "prod"] = "prod"
+    host: str = Field("0.0.0.0", description="address to listen on")  # noqa: S104 - a container's
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
+    metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="serve /metrics on this port alone"
+    )
+    log_format: Literal["json", "text"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    max_upload_bytes: int = Field(5 * GiB, ge=1, le=5 * GiB, description="largest body, bytes")
+    upload_part_bytes: int = Field(8 * MiB, ge=5 * MiB, le=64 * MiB, description="S3 part, bytes")
+    upload_memory_bytes: int = Field(
+        128 * MiB, ge=16 * MiB, description="bytes that all uploads together may hold in memory"
+    )
+    list_shards: int = Field(
+        1, ge=1, le=32, description="partitions of a tenant's documents; may grow, never shrink"
+    )
+    deleted_retention_days: int = Field(
+        30, ge=1, le=3650, description="days that a deleted document can be restored"
+    )
+    max_in_flight: int = Field(512, ge=1, description="requests at once; further ones get 503")
+    aws_max_connections: int = Field(256, ge=4, description="connections to each backend")
+    request_deadline_seconds: float = Field(
+        10, ge=1, le=50, description="time for all table calls of one request"
+    )
+    client_idle_seconds: float = Field(
+        60, ge=1, description="a client that makes no progress for so long is cut off"
+    )
+    keep_alive_seconds: float = Field(75, ge=1, description="idle time of a client's connection")
+    drain_seconds: float = Field(
+        30, ge=0, description="time for requests in flight to finish after SIGTERM"
+    )
+
+    @field_validator("s3_bucket")
+    @classmethod
+    def _no_double_dots(cls, value: str) -> str:
+        if ".." in value:
+            raise ValueError("is not a bucket name")
+        return value
+
+    @field_validator("metrics_port")
+    @classmethod
+    def _another_port(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value and value == info.data.get("port"):
+            raise ValueError("is the same as PORT")
+        return value
+
+
+def load_settings(**overrides: object) -> Settings:
+    """The settings, or one readable message and exit code 2."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        _refuse(error)
+
+
+def _refuse(error: ValidationError) -> NoReturn:
+    """Name every offending variable; never its value, which may be a secret put in its place."""
+    print("strongroom: the configuration is not valid", file=sys.stderr)
+    for fault in error.errors(include_input=False, include_url=False):
+        name = ".".join(str(part) for part in fault["loc"]).upper()
+        what = "is required but not set" if fault["type"] == "missing" else fault["msg"]
+        field = Settings.model_fields.get(name.lower())
+        hint = f" ({field.description})" if field is not None and field.description else ""
+        print(f"  {name}: {what}{hint}", file=sys.stderr)
+    print("Run 'python -m app serve --help' for all settings.", file=sys.stderr)
+    raise SystemExit(2)

@@ -1,0 +1,67 @@
+"""The bucket, as the features see it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What a finished `put` has stored: its size in bytes and the SHA-256 of all of them (hex)."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectListing:
+    """One key under a prefix; `size` in bytes."""
+
+    key: str
+    size: int
+
+
+class ObjectStore(Protocol):
+    """Bytes under keys that are never reused. Any method may raise `Unavailable`."""
+
+    async def put(self, key: str, body: AsyncIterator[bytes], *, length: int | None) -> StoredObject:
+        """Store `body` under `key`, digesting it on the way.
+
+        `length` is the size in bytes where the client has declared it. The body is never held
+        whole: it goes in parts, drawn from a byte budget. Every part is checked by the store
+        against its SHA-256. An exception raised by `body` (a client that went away, a wrong
+        digest found at the end) leaves no object under the key and goes on to the caller.
+        """
+        ...
+
+    def open(
+        self, key: str, first: int, last: int
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Bytes `first` to `last`, both inclusive, as they arrive.
+
+        The context raises `ObjectMissing` on entry if there is no such object. A read that breaks
+        half-way is taken up again where it stopped; when that fails, iteration raises
+        `Unavailable`, so that fewer bytes than asked never look like success.
+        """
+        ...
+
+    def presign_get(
+        self, key: str, *, seconds: int, content_type: str, content_disposition: str
+    ) -> str:
+        """A URL that reads the object for `seconds`, answering with this type and disposition."""
+        ...
+
+    def presign_seconds_left(self) -> float | None:
+        """How long the credentials that sign URLs will live; `None` if they do not expire."""
+        ...
+
+    async def discard(self, key: str) -> None:
+        """Remove the object, every version of it, and its unfinished multipart uploads."""
+        ...
+
+    async def check(self) -> None:
+        """Raise `Unavailable` unless the bucket can be reached."""
+        ...

@@ -1,0 +1,156 @@
+"""The things that the table keeps, as plain records. Times are epoch milliseconds, UTC."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+# How many of the last writes a document remembers, to recognise its own after a lost answer.
+REMEMBERED_WRITES = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """The scope of every storage call. Made by authentication and by the command line alone."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """`sha256` over all bytes, or `sha256-composite` over the parts' digests (`part_size` bytes
+    each)."""
+
+    algorithm: str
+    value: str
+    part_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A document's current state.
+
+    `content_id` is the write id under which the current bytes were stored: the last part of their
+    key. `writes` are the ids of the last commits, newest last.
+    """
+
+    id: str
+    name: str
+    content_type: str
+    size: int
+    checksum: Checksum
+    sha256: str | None
+    revision: int
+    version: int
+    content_etag: str
+    content_id: str
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+    created_at: int
+    updated_at: int
+    expires_at: int | None = None
+    deleted_at: int | None = None
+    purge_after: int | None = None
+    created_by: str
+    purging: bool = False
+    writes: tuple[str, ...] = ()
+
+    def readable(self, now: int) -> bool:
+        """Neither deleted, nor expired, nor being purged, at `now`."""
+        return not self.purging and self.deleted_at is None and not self.expired(now)
+
+    def expired(self, now: int) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
+
+    def restorable(self, now: int) -> bool:
+        """Readable, or deleted and still within `purge_after`."""
+        if self.purging or self.expired(now):
+            return False
+        return self.deleted_at is None or (self.purge_after or 0) > now
+
+    @property
+    def etag(self) -> str:
+        """The entity tag of the document's metadata; changes with every commit."""
+        return f'"{self.revision}"'
+
+
+def object_key(tenant: Tenant, document_id: str, content_id: str) -> str:
+    """The bucket key of one write's bytes; never reused, since write ids are not."""
+    return f"{tenant.id}/{document_id}/{content_id}"
+
+
+def new_write_id() -> str:
+    """96 random bits, URL-safe."""
+    return secrets.token_urlsafe(12)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Bytes are about to be stored under this write's key and to be committed by `deadline`."""
+
+    write_id: str
+    document_id: str
+    deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The first answer to a request with an idempotency key, as it will be given again."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One request's hold on an idempotency key.
+
+    `owner` is unique to the request, `fingerprint` tells the request apart from others.
+    """
+
+    key: str
+    owner: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How a claimed request ended: its answer, and the SHA-256 (hex) of the body it had."""
+
+    answer: Answer
+    body_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One commit, all or nothing: the document from `before` to `after`.
+
+    With an `intent` it brings new bytes: the intent is closed and a version recorded. With a
+    `claim` the answer is recorded by the same transaction. `write_id` marks it over retries.
+    """
+
+    write_id: str
+    before: Document | None
+    after: Document
+    intent: Intent | None = None
+    claim: Claim | None = None
+    settled: Settled | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """An API key as stored: of the secret only its SHA-256 (hex)."""
+
+    id: str
+    tenant: Tenant
+    secret_sha256: str
+    scopes: frozenset[str]
+    name: str
+    created_at: int
+    expires_at: int | None = None
+    revoked_at: int | None = None
+
+    def valid(self, now: int) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)

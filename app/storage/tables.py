@@ -1,0 +1,136 @@
+"""The table, as the features see it. Any method may raise `errors.Unavailable`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.storage.records import ApiKey, Change, Claim, Document, Intent, Settled, Tenant
+
+
+class Refused(Exception):
+    """Base of a commit's definite refusals: nothing was changed."""
+
+
+class Conflict(Refused):
+    """The document is no longer what `before` was; `current` is what it is now, if anything."""
+
+    def __init__(self, current: Document | None) -> None:
+        super().__init__("the document has changed")
+        self.current = current
+
+
+class IntentClosed(Refused):
+    """The write's intent has lapsed and is being swept."""
+
+
+class ClaimLost(Refused):
+    """Another request has taken over the idempotency key."""
+
+
+class ClaimTaken(Exception):
+    """The idempotency key is held: by a running request, or by one that has been answered."""
+
+    def __init__(self, fingerprint: str, settled: Settled | None, retry_after: int) -> None:
+        super().__init__("the idempotency key is taken")
+        self.fingerprint = fingerprint
+        self.settled = settled
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What a listing walks: all documents of a tenant, or those of a tag or a digest."""
+
+    kind: str = "all"  # all | tag | sha256
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Documents by descending id, of every state; `more` unless the walk has reached its end.
+
+    `position` is the id examined last: where the next page goes on. A document may be missing
+    though its position was passed (an entry whose document is gone).
+    """
+
+    documents: Sequence[Document]
+    examined: int
+    position: str | None
+    more: bool
+
+
+class DocumentTable(Protocol):
+    async def read(self, tenant: Tenant, document_id: str) -> Document | None:
+        """The document in whatever state, read consistently."""
+        ...
+
+    async def page(
+        self, tenant: Tenant, index: Index, *, below: str | None, above: str | None, limit: int
+    ) -> Page:
+        """Up to `limit` documents with `above` < id < `below`, newest first, consistently."""
+        ...
+
+    async def commit(self, tenant: Tenant, change: Change) -> None:
+        """Apply `change` exactly once, or raise `Refused` or `errors.Unavailable`.
+
+        A lost answer is asked again; a write that turns out to have happened is a success.
+        Raises `errors.OutcomeUnknown` only if that could not be told within the deadline.
+        """
+        ...
+
+    async def open_intent(self, tenant: Tenant, intent: Intent) -> None: ...
+
+    async def extend_intent(self, tenant: Tenant, intent: Intent, deadline: int) -> None:
+        """Move the deadline of an open intent; raises `IntentClosed`."""
+        ...
+
+    async def reap_intent(self, tenant: Tenant, intent: Intent) -> bool:
+        """Turn an open intent to `reaping`, after which its commit must fail.
+
+        False if the intent is gone: the write was committed, or reaped to the end.
+        """
+        ...
+
+    async def drop_intent(self, tenant: Tenant, intent: Intent) -> None:
+        """Delete a reaped intent, once its bytes are gone."""
+        ...
+
+    async def check(self) -> None:
+        """Raise `Unavailable` unless the table can be reached."""
+        ...
+
+
+class IdempotencyTable(Protocol):
+    async def claim(self, tenant: Tenant, claim: Claim) -> None:
+        """Take the key, or take it over from an owner that died; raises `ClaimTaken`."""
+        ...
+
+    async def extend_claim(self, tenant: Tenant, claim: Claim) -> None:
+        """Show that the owner is alive; raises `ClaimLost`."""
+        ...
+
+    async def settle_claim(self, tenant: Tenant, claim: Claim, settled: Settled) -> None:
+        """Record the answer of a request that changed nothing; raises `ClaimLost`."""
+        ...
+
+    async def release_claim(self, tenant: Tenant, claim: Claim) -> None:
+        """Give back the key of a request that was refused; no error if it is not held."""
+        ...
+
+
+class KeyTable(Protocol):
+    async def read_key(self, key_id: str) -> ApiKey | None: ...
+
+    async def write_key(self, key: ApiKey) -> None:
+        """Store a new key; its id must be unused."""
+        ...
+
+    async def revoke_key(self, key_id: str, now: int) -> ApiKey | None:
+        """Mark a key revoked from `now` on; the key, or None if there is none such."""
+        ...
+
+    async def list_keys(self, tenant: Tenant | None) -> list[ApiKey]:
+        """One tenant's keys, or all keys (which reads the whole table)."""
+        ...
