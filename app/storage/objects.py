@@ -27,7 +27,9 @@ class ObjectListing:
 class ObjectStore(Protocol):
     """Bytes under keys that are never reused. Any method may raise `Unavailable`."""
 
-    async def put(self, key: str, body: AsyncIterator[bytes], *, length: int | None) -> StoredObject:
+    async def put(
+        self, key: str, body: AsyncIterator[bytes], *, length: int | None
+    ) -> StoredObject:
         """Store `body` under `key`, digesting it on the way.
 
         `length` is the size in bytes where the client has declared it. The body is never held

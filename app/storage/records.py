@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # How many of the last writes a document remembers, to recognise its own after a lost answer.
-REMEMBERED_WRITES = 24
+REMEMBERED_WRITES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,15 @@ class Tenant:
     """The scope of every storage call. Made by authentication and by the command line alone."""
 
     id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: an API key, its tenant, and what it may do."""
+
+    tenant: Tenant
+    key_id: str
+    scopes: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +52,6 @@ class Document:
     sha256: str | None
     revision: int
     version: int
-    content_etag: str
     content_id: str
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -74,6 +82,11 @@ class Document:
         """The entity tag of the document's metadata; changes with every commit."""
         return f'"{self.revision}"'
 
+    @property
+    def content_etag(self) -> str:
+        """The entity tag of the bytes; changes only with them."""
+        return f'"{self.checksum.value}"'
+
 
 def object_key(tenant: Tenant, document_id: str, content_id: str) -> str:
     """The bucket key of one write's bytes; never reused, since write ids are not."""
@@ -81,7 +94,7 @@ def object_key(tenant: Tenant, document_id: str, content_id: str) -> str:
 
 
 def new_write_id() -> str:
-    """96 random bits, URL-safe."""
+    """96 random bits as 16 URL-safe characters."""
     return secrets.token_urlsafe(12)
 
 
@@ -128,10 +141,12 @@ class Change:
     """One commit, all or nothing: the document from `before` to `after`.
 
     With an `intent` it brings new bytes: the intent is closed and a version recorded. With a
-    `claim` the answer is recorded by the same transaction. `write_id` marks it over retries.
+    `claim` the answer is recorded by the same transaction. `write_id` marks it over retries;
+    `author` is the id of the API key that asks for it.
     """
 
     write_id: str
+    author: str
     before: Document | None
     after: Document
     intent: Intent | None = None

@@ -1,0 +1,1 @@
+"""Storage's interfaces, kept on DynamoDB and S3."""

@@ -1,0 +1,171 @@
+"""One DynamoDB call: signed, sent, retried within the deadline, its refusals told apart."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from app.aws.credentials import CredentialSource
+from app.aws.endpoints import Endpoint
+from app.aws.sigv4 import Signer
+from app.aws.transport import AnswerLost, NotSent, Transport
+from app.storage import deadline
+from app.storage.errors import Contention, OutcomeUnknown, Unavailable
+
+log = logging.getLogger("strongroom.aws")
+
+# Codes after which nothing has happened and the same call may succeed.
+_THROTTLED = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "ThrottlingException",
+        "RequestLimitExceeded",
+        "LimitExceededException",
+    }
+)
+_BUSY = frozenset({"TransactionConflictException", "TransactionInProgressException"})
+# An answer takes milliseconds; a longer wait is better spent on another connection.
+_ATTEMPT_SECONDS = 2.5
+_FIRST_PAUSE_SECONDS = 0.02
+_LONGEST_PAUSE_SECONDS = 0.8
+
+Observer = Callable[[str, str, float], None]
+
+
+class Refusal(Exception):
+    """DynamoDB's definite no: `code` is the exception's short name, `body` the parsed answer."""
+
+    def __init__(self, code: str, body: dict[str, Any]) -> None:
+        super().__init__(f"{code}: {body.get('message') or body.get('Message') or ''}")
+        self.code = code
+        self.body = body
+
+
+class Backoff:
+    """Pauses with full jitter until the request's deadline.
+
+    `lost` remembers whether any attempt may have been applied unseen: it decides whether giving
+    up means "nothing happened" or "nobody knows".
+    """
+
+    def __init__(self) -> None:
+        self.ends = deadline.end()
+        self.lost = False
+        self.busy = False
+        self._attempt = 0
+
+    def attempt_seconds(self) -> float:
+        return max(0.05, min(_ATTEMPT_SECONDS, self.ends - time.monotonic()))
+
+    async def pause(self, reason: str) -> None:
+        """Wait before the next attempt, or raise what giving up means now."""
+        ceiling = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2**self._attempt)
+        seconds = random.uniform(ceiling / 4, ceiling)  # noqa: S311 - jitter, no secret
+        self._attempt += 1
+        if time.monotonic() + seconds >= self.ends:
+            self.give_up(reason)
+        await asyncio.sleep(seconds)
+
+    def give_up(self, reason: str) -> None:
+        if self.lost:
+            raise OutcomeUnknown(f"The table gave no answer in time ({reason}).", 1)
+        if self.busy:
+            raise Contention("Other writers kept the document busy.", 1)
+        raise Unavailable(f"The table cannot be reached ({reason}).", 1)
+
+
+class DynamoDB:
+    """Calls the table's service at one endpoint."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        endpoint: Endpoint,
+        region: str,
+        credentials: CredentialSource,
+        observe: Observer = lambda operation, result, seconds: None,
+    ) -> None:
+        self._transport = transport
+        self._endpoint = endpoint
+        self._credentials = credentials
+        self._signer = Signer("dynamodb", region)
+        self._observe = observe
+
+    async def call(
+        self, operation: str, payload: dict[str, Any], backoff: Backoff | None = None
+    ) -> dict[str, Any]:
+        """The parsed answer. Raises `Refusal`, `Unavailable` or `OutcomeUnknown`.
+
+        A lost answer is asked again with the very same bytes: callers of writes make that safe by
+        a condition or a `ClientRequestToken`.
+        """
+        body = orjson.dumps(payload)
+        backoff = backoff or Backoff()
+        while True:
+            started = time.monotonic()
+            reason, answer = await self._attempt(operation, body, backoff)
+            self._observe(operation, reason or "ok", time.monotonic() - started)
+            if answer is not None:
+                return answer
+            await backoff.pause(reason)
+
+    async def _attempt(
+        self, operation: str, body: bytes, backoff: Backoff
+    ) -> tuple[str, dict[str, Any] | None]:
+        """One try: an answer, or the reason for another try."""
+        head = self._signer.sign_json(
+            self._credentials.current(),
+            self._endpoint.authority,
+            "DynamoDB_20120810." + operation,
+            body,
+            time.time(),
+        )
+        try:
+            reply = await self._transport.request(
+                self._endpoint, head, body, timeout=backoff.attempt_seconds()
+            )
+        except NotSent:
+            return "unreachable", None
+        except AnswerLost:
+            backoff.lost = True
+            return "no answer", None
+        if reply.status == 200:
+            return "", _parse(reply.body)
+        return self._refused(operation, reply.status, _parse(reply.body), backoff)
+
+    def _refused(
+        self, operation: str, status: int, body: dict[str, Any], backoff: Backoff
+    ) -> tuple[str, None]:
+        code = str(body.get("__type", "")).rpartition("#")[2]
+        if code in _THROTTLED:
+            return "throttled", None
+        if code in _BUSY:
+            backoff.busy = True
+            # The same token's first try is still under way: its outcome is not known yet.
+            backoff.lost |= code == "TransactionInProgressException"
+            return "busy", None
+        if status >= 500:
+            backoff.lost = True
+            return "server error", None
+        if code in ("ConditionalCheckFailedException", "TransactionCanceledException"):
+            self._observe(operation, "refused", 0.0)
+            raise Refusal(code, body)
+        # Wrong credentials, a missing table or permission: an operator's matter, so the log has
+        # the details and the client only learns that the backend is away.
+        log.error("dynamodb refused", extra={"operation": operation, "code": code, "body": body})
+        self._observe(operation, code or "error", 0.0)
+        raise Unavailable("The table refuses the service's calls.", 5)
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return answer if isinstance(answer, dict) else {}

@@ -1,0 +1,269 @@
+"""Records as DynamoDB items and back. Keys and attributes are those of docs/data-model.md."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import orjson
+
+from app.storage.records import (
+    REMEMBERED_WRITES,
+    Answer,
+    ApiKey,
+    Checksum,
+    Claim,
+    Document,
+    Intent,
+    Settled,
+    Tenant,
+)
+
+Item = dict[str, Any]
+
+_WRITE_ID_LENGTH = 16
+DUE_BUCKETS = 16
+
+
+def text(value: str) -> Item:
+    return {"S": value}
+
+
+def number(value: int) -> Item:
+    return {"N": str(value)}
+
+
+def due_bucket(identifier: str) -> Item:
+    """Spread by identifier, so that the sweeper's index has no hot partition."""
+    return number(zlib.crc32(identifier.encode()) % DUE_BUCKETS)
+
+
+# --- keys -----------------------------------------------------------------------------------
+
+
+def shard_of(document_id: str) -> str:
+    """The shard's character: the last one of the id."""
+    return document_id[-1]
+
+
+def document_partition(tenant: Tenant, shard: str) -> str:
+    return f"T#{tenant.id}#{shard}"
+
+
+def document_key(tenant: Tenant, document_id: str) -> Item:
+    return {
+        "PK": text(document_partition(tenant, shard_of(document_id))),
+        "SK": text("D#" + document_id),
+    }
+
+
+def entry_key(tenant: Tenant, kind: str, value: str, document_id: str) -> Item:
+    """`kind` is TAG or SHA."""
+    partition = document_partition(tenant, shard_of(document_id))
+    return {"PK": text(f"{partition}#{kind}#{value}"), "SK": text("D#" + document_id)}
+
+
+def version_key(tenant: Tenant, document_id: str, version: int) -> Item:
+    # Padded, so that versions sort by number.
+    return {"PK": text(f"V#{tenant.id}#{document_id}"), "SK": text(f"{version:010d}")}
+
+
+def intent_key(write_id: str) -> Item:
+    return {"PK": text("W#" + write_id), "SK": text("W")}
+
+
+def claim_key(tenant: Tenant, key: str) -> Item:
+    return {"PK": text(f"I#{tenant.id}#{key}"), "SK": text("I")}
+
+
+def usage_key(tenant: Tenant, counter: int) -> Item:
+    return {"PK": text("T#" + tenant.id), "SK": text(f"USAGE#{counter:02d}")}
+
+
+def api_key_key(key_id: str) -> Item:
+    return {"PK": text("K#" + key_id), "SK": text("K")}
+
+
+# --- documents ------------------------------------------------------------------------------
+
+
+def document_attributes(document: Document) -> Item:
+    """All attributes but the key. What is absent from a document is absent from its item."""
+    item: Item = {
+        "name": text(document.name),
+        "content_type": text(document.content_type),
+        "size": number(document.size),
+        "revision": number(document.revision),
+        "version": number(document.version),
+        "content_id": text(document.content_id),
+        "created_at": number(document.created_at),
+        "updated_at": number(document.updated_at),
+        "created_by": text(document.created_by),
+        "writes": text("".join(document.writes[-REMEMBERED_WRITES:])),
+        **checksum_attributes(document.checksum),
+    }
+    if document.tags:
+        item["tags"] = {"L": [text(tag) for tag in document.tags]}
+    if document.metadata:
+        # As JSON text: DynamoDB's numbers are not JSON's.
+        item["metadata"] = text(orjson.dumps(document.metadata).decode())
+    for name in ("expires_at", "deleted_at", "purge_after"):
+        moment = getattr(document, name)
+        if moment is not None:
+            item[name] = number(moment)
+    if document.purging:
+        item["purging"] = {"BOOL": True}
+    due = [moment for moment in (document.expires_at, document.purge_after) if moment is not None]
+    if due:
+        item["due_bucket"] = due_bucket(document.id)
+        item["due_at"] = number(min(due))
+    return item
+
+
+def checksum_attributes(checksum: Checksum) -> Item:
+    if checksum.algorithm == "sha256":
+        return {"sha256": text(checksum.value)}
+    item = {"checksum": text(checksum.value), "checksum_algorithm": text(checksum.algorithm)}
+    if checksum.part_size is not None:
+        item["part_size"] = number(checksum.part_size)
+    return item
+
+
+def _checksum(item: Item) -> Checksum:
+    if "sha256" in item:
+        return Checksum("sha256", item["sha256"]["S"])
+    part_size = item.get("part_size")
+    return Checksum(
+        item["checksum_algorithm"]["S"],
+        item["checksum"]["S"],
+        int(part_size["N"]) if part_size else None,
+    )
+
+
+def document(item: Item) -> Document:
+    checksum = _checksum(item)
+    tags = item.get("tags")
+    metadata = item.get("metadata")
+    return Document(
+        id=item["SK"]["S"][2:],
+        name=item["name"]["S"],
+        content_type=item["content_type"]["S"],
+        size=int(item["size"]["N"]),
+        checksum=checksum,
+        sha256=checksum.value if checksum.algorithm == "sha256" else None,
+        revision=int(item["revision"]["N"]),
+        version=int(item["version"]["N"]),
+        content_id=item["content_id"]["S"],
+        tags=tuple([tag["S"] for tag in tags["L"]]) if tags else (),
+        metadata=orjson.loads(metadata["S"]) if metadata else {},
+        created_at=int(item["created_at"]["N"]),
+        updated_at=int(item["updated_at"]["N"]),
+        expires_at=_moment(item, "expires_at"),
+        deleted_at=_moment(item, "deleted_at"),
+        purge_after=_moment(item, "purge_after"),
+        created_by=item["created_by"]["S"],
+        purging="purging" in item,
+        writes=_writes(item["writes"]["S"]),
+    )
+
+
+def _moment(item: Item, name: str) -> int | None:
+    value = item.get(name)
+    return int(value["N"]) if value else None
+
+
+def _writes(joined: str) -> tuple[str, ...]:
+    starts = range(0, len(joined), _WRITE_ID_LENGTH)
+    return tuple([joined[start : start + _WRITE_ID_LENGTH] for start in starts])
+
+
+def version_attributes(document: Document, author: str) -> Item:
+    """What a version keeps of the document that it was."""
+    return {
+        "name": text(document.name),
+        "content_type": text(document.content_type),
+        "size": number(document.size),
+        "content_id": text(document.content_id),
+        "created_at": number(document.updated_at),
+        "created_by": text(author),
+        **checksum_attributes(document.checksum),
+    }
+
+
+# --- intents, claims, keys ------------------------------------------------------------------
+
+
+def intent_item(tenant: Tenant, intent: Intent) -> Item:
+    return {
+        **intent_key(intent.write_id),
+        "state": text("open"),
+        "tenant": text(tenant.id),
+        "document_id": text(intent.document_id),
+        "due_bucket": due_bucket(intent.write_id),
+        "due_at": number(intent.deadline),
+    }
+
+
+def claim_item(tenant: Tenant, claim: Claim, lease_ends: int, expires: int) -> Item:
+    return {
+        **claim_key(tenant, claim.key),
+        "state": text("running"),
+        "owner": text(claim.owner),
+        "fingerprint": text(claim.fingerprint),
+        "lease_ends": number(lease_ends),
+        "expires": number(expires),
+        # The table's TTL is in seconds and late by up to days: `expires` is what counts.
+        "ttl": number(expires // 1000 + 1),
+    }
+
+
+def settled(item: Item) -> Settled | None:
+    if item["state"]["S"] != "settled":
+        return None
+    answer = orjson.loads(item["answer"]["S"])
+    return Settled(
+        Answer(answer["status"], answer["headers"], answer["body"].encode()),
+        item["body_sha256"]["S"],
+    )
+
+
+def settled_values(outcome: Settled) -> Item:
+    answer = {
+        "status": outcome.answer.status,
+        "headers": outcome.answer.headers,
+        "body": outcome.answer.body.decode(),
+    }
+    return {
+        ":settled": text("settled"),
+        ":answer": text(orjson.dumps(answer).decode()),
+        ":body": text(outcome.body_sha256),
+    }
+
+
+def api_key_item(key: ApiKey) -> Item:
+    item: Item = {
+        **api_key_key(key.id),
+        "tenant": text(key.tenant.id),
+        "secret_sha256": text(key.secret_sha256),
+        "scopes": {"L": [text(scope) for scope in sorted(key.scopes)]},
+        "name": text(key.name),
+        "created_at": number(key.created_at),
+    }
+    if key.expires_at is not None:
+        item["expires_at"] = number(key.expires_at)
+    if key.revoked_at is not None:
+        item["revoked_at"] = number(key.revoked_at)
+    return item
+
+
+def api_key(item: Item) -> ApiKey:
+    return ApiKey(
+        id=item["PK"]["S"][2:],
+        tenant=Tenant(item["tenant"]["S"]),
+        secret_sha256=item["secret_sha256"]["S"],
+        scopes=frozenset(scope["S"] for scope in item["scopes"]["L"]),
+        name=item["name"]["S"],
+        created_at=int(item["created_at"]["N"]),
+        expires_at=_moment(item, "expires_at"),
+        revoked_at=_moment(item, "revoked_at"),
+    )

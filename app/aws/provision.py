@@ -1,0 +1,191 @@
+"""The table and the bucket, made where Terraform does not: for development and small set-ups.
+
+Idempotent. What exists is compared, never changed: a difference is reported, and is the
+operator's to resolve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+_KEYS = [
+    {"AttributeName": "PK", "KeyType": "HASH"},
+    {"AttributeName": "SK", "KeyType": "RANGE"},
+]
+_DUE_KEYS = [
+    {"AttributeName": "due_bucket", "KeyType": "HASH"},
+    {"AttributeName": "due_at", "KeyType": "RANGE"},
+]
+_ATTRIBUTES = [
+    {"AttributeName": "PK", "AttributeType": "S"},
+    {"AttributeName": "SK", "AttributeType": "S"},
+    {"AttributeName": "due_bucket", "AttributeType": "N"},
+    {"AttributeName": "due_at", "AttributeType": "N"},
+]
+_DUE_INDEX = {
+    "IndexName": "due",
+    "KeySchema": _DUE_KEYS,
+    "Projection": {"ProjectionType": "KEYS_ONLY"},
+}
+_TTL = {"Enabled": True, "AttributeName": "ttl"}
+_PRIVATE = {
+    "BlockPublicAcls": True,
+    "IgnorePublicAcls": True,
+    "BlockPublicPolicy": True,
+    "RestrictPublicBuckets": True,
+}
+_DEFAULT_REGION = "us-east-1"
+
+
+class ProvisionError(Exception):
+    """What stands in the way: a difference, or a refusal. The message is for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Clients:
+    dynamodb: Any
+    s3: Any
+    region: str
+
+
+def provision(
+    table: str, bucket: str, say: Callable[[str], None], region: str | None = None
+) -> None:
+    """Create what is missing, refuse what differs. `say` is told each step. Raises
+    `ProvisionError`."""
+    try:
+        clients = _connect(region)
+        _provision_table(clients, table, say)
+        _provision_bucket(clients, bucket, say)
+    except (ClientError, BotoCoreError) as error:
+        raise ProvisionError(f"AWS refused: {error}") from error
+
+
+def _connect(region: str | None) -> _Clients:
+    session = boto3.Session(region_name=region)
+    where = session.region_name or _DEFAULT_REGION
+    config = Config(retries={"max_attempts": 5, "mode": "standard"})
+    return _Clients(
+        session.client("dynamodb", region_name=where, config=config),
+        session.client("s3", region_name=where, config=config),
+        where,
+    )
+
+
+# --- the table ------------------------------------------------------------------------------
+
+
+def _provision_table(clients: _Clients, name: str, say: Callable[[str], None]) -> None:
+    found = _describe_table(clients, name)
+    if found is not None:
+        _refuse(f"table {name}", list(_table_differences(clients, name, found)))
+        say(f"table {name}: exists, as it should be")
+        return
+    say(f"table {name}: creating")
+    clients.dynamodb.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=_KEYS,
+        AttributeDefinitions=_ATTRIBUTES,
+        GlobalSecondaryIndexes=[_DUE_INDEX],
+    )
+    clients.dynamodb.get_waiter("table_exists").wait(
+        TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
+    )
+    clients.dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=_TTL)
+    say(f"table {name}: created")
+
+
+def _describe_table(clients: _Clients, name: str) -> dict[str, Any] | None:
+    try:
+        described: dict[str, Any] = clients.dynamodb.describe_table(TableName=name)["Table"]
+    except clients.dynamodb.exceptions.ResourceNotFoundException:
+        return None
+    return described
+
+
+def _table_differences(clients: _Clients, name: str, found: dict[str, Any]) -> Iterator[str]:
+    if found["KeySchema"] != _KEYS:
+        yield f"its key is {_schema(found['KeySchema'])}, not {_schema(_KEYS)}"
+    types = {a["AttributeName"]: a["AttributeType"] for a in found["AttributeDefinitions"]}
+    for attribute in _ATTRIBUTES:
+        actual = types.get(attribute["AttributeName"])
+        if actual != attribute["AttributeType"]:
+            yield (
+                f"attribute {attribute['AttributeName']} has type {actual}, "
+                f"not {attribute['AttributeType']}"
+            )
+    indexes = {index["IndexName"]: index for index in found.get("GlobalSecondaryIndexes", [])}
+    if "due" not in indexes:
+        yield "it has no index 'due'"
+    elif indexes["due"]["KeySchema"] != _DUE_KEYS:
+        yield f"index due has the key {_schema(indexes['due']['KeySchema'])}"
+    ttl = clients.dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+    on = ttl.get("TimeToLiveStatus") in ("ENABLED", "ENABLING")
+    if not on or ttl.get("AttributeName") != "ttl":
+        yield "its time to live is not on attribute 'ttl'"
+
+
+def _schema(keys: list[dict[str, str]]) -> str:
+    return ", ".join(f"{key['AttributeName']} ({key['KeyType'].lower()})" for key in keys)
+
+
+# --- the bucket -----------------------------------------------------------------------------
+
+
+def _provision_bucket(clients: _Clients, name: str, say: Callable[[str], None]) -> None:
+    if _bucket_exists(clients, name):
+        _refuse(f"bucket {name}", list(_bucket_differences(clients, name)))
+        say(f"bucket {name}: exists, as it should be")
+        return
+    say(f"bucket {name}: creating")
+    where: dict[str, Any] = {}
+    if clients.region != _DEFAULT_REGION:  # which alone must not be named
+        where = {"CreateBucketConfiguration": {"LocationConstraint": clients.region}}
+    clients.s3.create_bucket(Bucket=name, **where)
+    clients.s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=_PRIVATE)
+    clients.s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    say(f"bucket {name}: created")
+
+
+def _bucket_exists(clients: _Clients, name: str) -> bool:
+    try:
+        clients.s3.head_bucket(Bucket=name)
+    except ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if status == 404:
+            return False
+        if status == 403:
+            raise ProvisionError(
+                f"bucket {name}: exists, but belongs to another account or denies access; "
+                "choose another name for S3_BUCKET"
+            ) from error
+        raise
+    return True
+
+
+def _bucket_differences(clients: _Clients, name: str) -> Iterator[str]:
+    if clients.s3.get_bucket_versioning(Bucket=name).get("Status") != "Enabled":
+        yield "versioning is not enabled"
+    try:
+        block = clients.s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"]
+    except ClientError:
+        block = {}
+    for setting in _PRIVATE:
+        if not block.get(setting):
+            yield f"public access is not blocked ({setting})"
+
+
+def _refuse(what: str, differences: list[str]) -> None:
+    if differences:
+        listed = "".join(f"\n  - {difference}" for difference in differences)
+        raise ProvisionError(
+            f"{what}: exists, but differs. Nothing was changed. Mend it, or name another one:"
+            + listed
+        )

@@ -1,0 +1,177 @@
+"""Documents as clients see them: their JSON, its schema, and changes to it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.documents.merge_patch import merge
+from app.http.headers import (
+    format_timestamp,
+    timestamp,
+    validate_metadata,
+    validate_name,
+    validate_tags,
+)
+from app.problems import InvalidDocument
+from app.storage.records import Document
+
+_TIME = Field(examples=["2026-03-01T12:00:00.000Z"], json_schema_extra={"format": "date-time"})
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ChecksumModel(_Model):
+    """What the store has verified the bytes against."""
+
+    algorithm: str = Field(description="`sha256` over all bytes, or `sha256-composite`")
+    value: str = Field(description="hex for `sha256`")
+    part_size: int | None = Field(description="bytes per part of a composite checksum")
+
+
+class DocumentModel(_Model):
+    """A document's metadata. Times are RFC 3339, UTC."""
+
+    id: str = Field(pattern="^[0-9A-HJKMNP-TV-Z]{26}$", description="sorts by time of creation")
+    name: str = Field(max_length=255)
+    content_type: str
+    size: int = Field(ge=0, description="bytes")
+    checksum: ChecksumModel
+    sha256: str | None = Field(description="hex; null if the checksum is a composite one")
+    revision: int = Field(ge=1, description="counts every change")
+    version: int = Field(ge=1, description="counts every change of the bytes")
+    content_etag: str = Field(description="the ETag of /content, as it stands in the header")
+    tags: list[str] = Field(max_length=20)
+    metadata: dict[str, Any]
+    created_at: str = _TIME
+    updated_at: str = _TIME
+    expires_at: str | None = _TIME
+    deleted_at: str | None = _TIME
+    purge_after: str | None = _TIME
+    created_by: str = Field(description="the id of the API key that created it")
+
+
+class DocumentList(_Model):
+    """One page. Only a null `next_cursor` is the end: filtered pages may be short, or empty."""
+
+    items: list[DocumentModel]
+    next_cursor: str | None
+
+
+class DocumentPatch(_Model):
+    """An RFC 7396 merge patch. What is left out stays; null clears tags, metadata and expiry."""
+
+    name: str = Field(default="", max_length=255)
+    tags: list[str] | None = Field(default=None, max_length=20)
+    metadata: dict[str, Any] | None = Field(default=None, description="merged key by key")
+    expires_at: str | None = _TIME
+
+
+def as_json(document: Document) -> dict[str, Any]:
+    """What `DocumentModel` describes, without the cost of a model."""
+    checksum = document.checksum
+    return {
+        "id": document.id,
+        "name": document.name,
+        "content_type": document.content_type,
+        "size": document.size,
+        "checksum": {
+            "algorithm": checksum.algorithm,
+            "value": checksum.value,
+            "part_size": checksum.part_size,
+        },
+        "sha256": document.sha256,
+        "revision": document.revision,
+        "version": document.version,
+        "content_etag": document.content_etag,
+        "tags": document.tags,
+        "metadata": document.metadata,
+        "created_at": format_timestamp(document.created_at),
+        "updated_at": format_timestamp(document.updated_at),
+        "expires_at": _moment(document.expires_at),
+        "deleted_at": _moment(document.deleted_at),
+        "purge_after": _moment(document.purge_after),
+        "created_by": document.created_by,
+    }
+
+
+def encode(document: Document) -> bytes:
+    return orjson.dumps(as_json(document))
+
+
+def _moment(value: int | None) -> str | None:
+    return None if value is None else format_timestamp(value)
+
+
+# --- changes --------------------------------------------------------------------------------
+
+
+def _name(document: Document, patch: object, now: int) -> dict[str, object]:
+    if not isinstance(patch, str):
+        raise InvalidDocument("name must be a string.")
+    return {"name": validate_name(patch)}
+
+
+def _tags(document: Document, patch: object, now: int) -> dict[str, object]:
+    if patch is None:
+        return {"tags": ()}
+    if not isinstance(patch, list):
+        raise InvalidDocument("tags must be a list of strings, or null.")
+    return {"tags": validate_tags(patch)}
+
+
+def _metadata(document: Document, patch: object, now: int) -> dict[str, object]:
+    if patch is None:
+        return {"metadata": {}}
+    if not isinstance(patch, dict):
+        raise InvalidDocument("metadata must be an object, or null.")
+    return {"metadata": validate_metadata(merge(document.metadata, patch))}
+
+
+def _expires_at(document: Document, patch: object, now: int) -> dict[str, object]:
+    if patch is None:
+        return {"expires_at": None}
+    if not isinstance(patch, str):
+        raise InvalidDocument("expires_at must be an RFC 3339 time, or null.")
+    try:
+        moment = timestamp(patch)
+    except ValueError as error:
+        raise InvalidDocument(f"expires_at must be an RFC 3339 time: {error}.") from error
+    if moment <= now:
+        raise InvalidDocument("expires_at must be in the future.")
+    return {"expires_at": moment}
+
+
+_FIELDS: dict[str, Callable[[Document, object, int], dict[str, object]]] = {
+    "name": _name,
+    "tags": _tags,
+    "metadata": _metadata,
+    "expires_at": _expires_at,
+}
+
+
+def check_patch(patch: object) -> dict[str, Any]:
+    """The patch, if it is an object of changeable fields only."""
+    if not isinstance(patch, dict):
+        raise InvalidDocument("A patch must be a JSON object.")
+    for field in patch:
+        if field not in _FIELDS:
+            kind = "read-only" if field in DocumentModel.model_fields else "unknown"
+            raise InvalidDocument(
+                f"{field!r} is {kind}. What can be changed: {', '.join(_FIELDS)}."
+            )
+    return patch
+
+
+def apply_patch(document: Document, patch: dict[str, Any], now: int) -> Document:
+    """`document` with a checked patch merged in. Raises `InvalidDocument`."""
+    changes: dict[str, Any] = {}
+    for field, value in patch.items():
+        changes |= _FIELDS[field](document, value, now)
+    return dataclasses.replace(document, **changes)

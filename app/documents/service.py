@@ -1,0 +1,440 @@
+"""What can be done with documents, in words of the domain."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from app.documents import ids
+from app.documents.listing import Filters, Listed, list_documents
+from app.problems import BadDigest, Contended, ContentUnavailable, NotFound, Overloaded
+from app.storage import deadline
+from app.storage.attempt import Attempt
+from app.storage.errors import ObjectMissing, OutcomeUnknown, StorageError, Unavailable
+from app.storage.objects import ObjectStore, StoredObject
+from app.storage.records import (
+    REMEMBERED_WRITES,
+    Caller,
+    Change,
+    Checksum,
+    Document,
+    Intent,
+    Settled,
+    Tenant,
+    new_write_id,
+    object_key,
+)
+from app.storage.tables import (
+    Conflict,
+    DocumentTable,
+    IdempotencyTable,
+    IntentClosed,
+    Refused,
+)
+from app.tasks import Tasks
+
+log = logging.getLogger("strongroom.documents")
+
+# An intent outlives its last sign of life by this much; then the sweeper may take the bytes.
+INTENT_SECONDS = 900
+# Signs of life are given often enough for a claim's lease of a minute.
+HEARTBEAT_SECONDS = 15
+EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+
+T = TypeVar("T")
+
+# Given the current entity tag, raises `PreconditionFailed` unless the client's condition holds.
+Precondition = Callable[[str], None]
+# A document's next state, or None if there is nothing to change.
+Decision = Callable[[Document, int], Document | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What a client declares of a new document."""
+
+    name: str
+    content_type: str
+    tags: tuple[str, ...]
+    metadata: dict[str, object]
+    expires_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Bytes on their way: their declared length and SHA-256, where the client gave them."""
+
+    body: AsyncIterator[bytes]
+    length: int | None
+    sha256: bytes | None
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Documents:
+    """The feature's operations. Each raises a `Problem` that says what to do, or a
+    `StorageError`."""
+
+    def __init__(
+        self,
+        table: DocumentTable,
+        idempotency: IdempotencyTable,
+        objects: ObjectStore,
+        tasks: Tasks,
+        *,
+        document_ids: ids.DocumentIds,
+        retention_ms: int,
+        deadline_seconds: float,
+    ) -> None:
+        self._table = table
+        self._idempotency = idempotency
+        self._objects = objects
+        self._tasks = tasks
+        self._ids = document_ids
+        self._retention_ms = retention_ms
+        self._deadline_seconds = deadline_seconds
+
+    # --- reading ----------------------------------------------------------------------------
+
+    async def read(self, tenant: Tenant, document_id: str) -> Document:
+        document = await self._find(tenant, document_id)
+        if document is None or not document.readable(now_ms()):
+            raise _not_found()
+        return document
+
+    async def list(
+        self, tenant: Tenant, filters: Filters, *, below: str | None, limit: int
+    ) -> Listed:
+        return await list_documents(
+            self._table, tenant, filters, below=below, limit=limit, now=now_ms()
+        )
+
+    @asynccontextmanager
+    async def content(
+        self, tenant: Tenant, document: Document, first: int, last: int
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Bytes `first` to `last` (inclusive) of the content that `document` names."""
+        key = object_key(tenant, document.id, document.content_id)
+        try:
+            async with self._objects.open(key, first, last) as chunks:
+                yield chunks
+        except ObjectMissing as missing:
+            # Purged since it was read; or, in a replica region, not arrived yet.
+            await self.read(tenant, document.id)
+            log.error("content is missing", extra={"document": document.id})
+            raise ContentUnavailable(
+                "The document's bytes are not here yet. Try again shortly.", retry_after=5
+            ) from missing
+
+    def content_url(
+        self, tenant: Tenant, document: Document, *, content_type: str, disposition: str, limit: int
+    ) -> str | None:
+        """A URL to the bytes for at most `limit` seconds, nor beyond the document's expiry or the
+        credentials' life; None if that leaves less than a second."""
+        seconds = float(limit)
+        if document.expires_at is not None:
+            # A URL's time begins at a whole second: the one that has begun.
+            seconds = min(seconds, document.expires_at / 1000 - int(time.time()))
+        credentials_left = self._objects.presign_seconds_left()
+        if credentials_left is not None:
+            seconds = min(seconds, credentials_left)
+        if seconds < 1:
+            return None
+        key = object_key(tenant, document.id, document.content_id)
+        return self._objects.presign_get(
+            key, seconds=int(seconds), content_type=content_type, content_disposition=disposition
+        )
+
+    # --- writing ----------------------------------------------------------------------------
+
+    async def create(
+        self, caller: Caller, draft: Draft, upload: Upload, attempt: Attempt | None
+    ) -> Document:
+        document_id = self._ids.new()
+        intent, stored = await self._receive(caller.tenant, document_id, upload, attempt)
+        created = ids.millisecond(document_id)
+        write_id = new_write_id()
+        document = Document(
+            id=document_id,
+            name=draft.name,
+            content_type=draft.content_type,
+            size=stored.size,
+            checksum=Checksum("sha256", stored.sha256),
+            sha256=stored.sha256,
+            revision=1,
+            version=1,
+            content_id=intent.write_id,
+            tags=draft.tags,
+            metadata=draft.metadata,
+            created_at=created,
+            updated_at=created,
+            expires_at=draft.expires_at,
+            created_by=caller.key_id,
+            writes=(write_id,),
+        )
+        commit = self._commit(caller, write_id, None, document, intent, attempt, stored.sha256)
+        await self._tasks.shielded(self._commit_bytes(caller, intent, commit))
+        return document
+
+    async def replace(
+        self,
+        caller: Caller,
+        document_id: str,
+        content_type: str | None,
+        upload: Upload,
+        precondition: Precondition,
+        attempt: Attempt | None,
+    ) -> Document:
+        """A new version of the content. `precondition` is given the content's entity tag; without
+        a `content_type` the document's stays."""
+        before = await self.read(caller.tenant, document_id)
+        precondition(before.content_etag)  # before the bytes: a lost race need not upload them
+        intent, stored = await self._receive(caller.tenant, document_id, upload, attempt)
+
+        def decide(current: Document, now: int) -> Document:
+            _require_readable(current, now)
+            precondition(current.content_etag)
+            return dataclasses.replace(
+                current,
+                content_type=content_type or current.content_type,
+                size=stored.size,
+                checksum=Checksum("sha256", stored.sha256),
+                sha256=stored.sha256,
+                version=current.version + 1,
+                content_id=intent.write_id,
+            )
+
+        commit = self._change(
+            caller, document_id, decide, attempt, intent=intent, body_sha256=stored.sha256
+        )
+        return await self._tasks.shielded(self._commit_bytes(caller, intent, commit))
+
+    async def patch(
+        self,
+        caller: Caller,
+        document_id: str,
+        apply: Callable[[Document, int], Document],
+        precondition: Precondition,
+        attempt: Attempt | None,
+        body_sha256: str,
+    ) -> Document:
+        """`apply` merges the client's patch into whatever revision is the newest."""
+
+        def decide(current: Document, now: int) -> Document:
+            _require_readable(current, now)
+            precondition(current.etag)
+            return apply(current, now)
+
+        return await self._tasks.shielded(
+            self._change(caller, document_id, decide, attempt, body_sha256=body_sha256)
+        )
+
+    async def delete(
+        self,
+        caller: Caller,
+        document_id: str,
+        precondition: Precondition,
+        attempt: Attempt | None,
+    ) -> Document:
+        def decide(current: Document, now: int) -> Document:
+            _require_readable(current, now)
+            precondition(current.etag)
+            return dataclasses.replace(
+                current, deleted_at=now, purge_after=now + self._retention_ms
+            )
+
+        return await self._tasks.shielded(self._change(caller, document_id, decide, attempt))
+
+    async def restore(
+        self,
+        caller: Caller,
+        document_id: str,
+        precondition: Precondition,
+        attempt: Attempt | None,
+    ) -> Document:
+        def decide(current: Document, now: int) -> Document | None:
+            if not current.restorable(now):
+                raise _not_found()
+            precondition(current.etag)
+            if current.deleted_at is None:
+                return None
+            return dataclasses.replace(current, deleted_at=None, purge_after=None)
+
+        return await self._tasks.shielded(self._change(caller, document_id, decide, attempt))
+
+    # --- how a change is committed ----------------------------------------------------------
+
+    async def _change(
+        self,
+        caller: Caller,
+        document_id: str,
+        decide: Decision,
+        attempt: Attempt | None,
+        *,
+        intent: Intent | None = None,
+        body_sha256: str = EMPTY_SHA256,
+    ) -> Document:
+        """Decide on the newest revision and commit; again, if another writer was faster."""
+        current = await self._find(caller.tenant, document_id)
+        ends = deadline.end()
+        while True:
+            if current is None:
+                raise _not_found()
+            now = now_ms()
+            after = decide(current, now)
+            if after is None:
+                await self._settle_unchanged(caller.tenant, current, attempt, body_sha256)
+                return current
+            write_id = new_write_id()
+            after = _next_revision(current, after, write_id, now)
+            try:
+                await self._commit(caller, write_id, current, after, intent, attempt, body_sha256)
+            except Conflict as conflict:
+                current = conflict.current
+                await _before_next_try(ends)
+            else:
+                return after
+
+    async def _commit(
+        self,
+        caller: Caller,
+        write_id: str,
+        before: Document | None,
+        after: Document,
+        intent: Intent | None,
+        attempt: Attempt | None,
+        body_sha256: str,
+    ) -> None:
+        if attempt is not None:
+            attempt.committing = True
+        change = Change(
+            write_id=write_id,
+            author=caller.key_id,
+            before=before,
+            after=after,
+            intent=intent,
+            claim=attempt.claim if attempt else None,
+            settled=Settled(attempt.render(after), body_sha256) if attempt else None,
+        )
+        try:
+            await self._table.commit(caller.tenant, change)
+        except (Refused, Unavailable) as error:
+            if attempt is not None:
+                attempt.committing = isinstance(error, OutcomeUnknown)
+            raise
+
+    async def _settle_unchanged(
+        self, tenant: Tenant, document: Document, attempt: Attempt | None, body_sha256: str
+    ) -> None:
+        if attempt is not None:
+            attempt.committing = True
+            outcome = Settled(attempt.render(document), body_sha256)
+            await self._idempotency.settle_claim(tenant, attempt.claim, outcome)
+
+    # --- bytes ------------------------------------------------------------------------------
+
+    async def _receive(
+        self, tenant: Tenant, document_id: str, upload: Upload, attempt: Attempt | None
+    ) -> tuple[Intent, StoredObject]:
+        """Announce the bytes, store them, compare their digest. On any failure they are removed."""
+        intent = Intent(new_write_id(), document_id, now_ms() + INTENT_SECONDS * 1000)
+        await self._table.open_intent(tenant, intent)
+        key = object_key(tenant, document_id, intent.write_id)
+        heartbeat = asyncio.create_task(self._stay_alive(tenant, intent, attempt))
+        try:
+            stored = await self._objects.put(key, upload.body, length=upload.length)
+            if upload.sha256 is not None and stored.sha256 != upload.sha256.hex():
+                raise BadDigest(
+                    "The bytes that arrived do not have the SHA-256 of Content-Digest. "
+                    "Nothing was stored; send them again."
+                )
+        except BaseException:
+            self._tasks.background(self._abandon(tenant, intent))
+            raise
+        finally:
+            heartbeat.cancel()
+        deadline.start(self._deadline_seconds)  # the upload's own time does not count
+        return intent, stored
+
+    async def _stay_alive(self, tenant: Tenant, intent: Intent, attempt: Attempt | None) -> None:
+        """Extend the intent and the claim while bytes arrive. Once either is lost the commit
+        will be refused, so there is nothing more to do here."""
+        extended = now_ms()
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            deadline.start(HEARTBEAT_SECONDS / 2)
+            try:
+                if attempt is not None:
+                    await self._idempotency.extend_claim(tenant, attempt.claim)
+                if now_ms() - extended > INTENT_SECONDS * 1000 // 3:
+                    later = now_ms() + INTENT_SECONDS * 1000
+                    await self._table.extend_intent(tenant, intent, later)
+                    extended = now_ms()
+            except Refused:
+                return
+            except StorageError as error:
+                log.warning("a heartbeat failed", extra={"reason": str(error)})
+
+    async def _commit_bytes(self, caller: Caller, intent: Intent, commit: Awaitable[T]) -> T:
+        """Commit what has been stored; if that is refused, remove the bytes."""
+        try:
+            return await commit
+        except OutcomeUnknown:
+            raise  # the sweeper finds out: the intent is gone if the commit happened
+        except IntentClosed as closed:
+            self._tasks.background(self._abandon(caller.tenant, intent))
+            raise Overloaded(
+                "The upload took too long to be committed. Send it again.", retry_after=1
+            ) from closed
+        except BaseException:
+            self._tasks.background(self._abandon(caller.tenant, intent))
+            raise
+
+    async def _abandon(self, tenant: Tenant, intent: Intent) -> None:
+        """Remove what an unfinished write has left, in the sweeper's own order: only after the
+        intent is `reaping` can no commit come any more."""
+        deadline.start(deadline.DEFAULT_SECONDS)
+        if await self._table.reap_intent(tenant, intent):
+            await self._objects.discard(object_key(tenant, intent.document_id, intent.write_id))
+            await self._table.drop_intent(tenant, intent)
+
+    async def _find(self, tenant: Tenant, document_id: str) -> Document | None:
+        if not ids.is_id(document_id):
+            return None
+        return await self._table.read(tenant, document_id)
+
+
+def _next_revision(before: Document, after: Document, write_id: str, now: int) -> Document:
+    return dataclasses.replace(
+        after,
+        revision=before.revision + 1,
+        updated_at=max(now, before.updated_at),
+        writes=(*before.writes, write_id)[-REMEMBERED_WRITES:],
+    )
+
+
+def _require_readable(document: Document, now: int) -> None:
+    if not document.readable(now):
+        raise _not_found()
+
+
+async def _before_next_try(ends: float) -> None:
+    """A jittered pause after a lost race, or the end of patience."""
+    pause = random.uniform(0, 0.03)  # noqa: S311 - jitter, no secret
+    if time.monotonic() + pause >= ends:
+        raise Contended("Too many writers changed this document at once. Try again.", retry_after=1)
+    await asyncio.sleep(pause)
+
+
+def _not_found() -> NotFound:
+    return NotFound("There is no such document: it never existed, or is deleted or expired.")

@@ -1,0 +1,219 @@
+"""What every request passes on its way in and out: shedding, authentication, problems, metrics,
+logs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from sanic import exceptions as sanic_errors
+from sanic.handlers import ErrorHandler
+from sanic.request import Request
+from sanic.response import HTTPResponse
+
+from app import problems
+from app.http.exchange import Exchange, problem_response, request_id
+from app.http.logs import AccessLog
+from app.http.metrics import UNMATCHED, Metrics
+from app.http.route import Route
+from app.problems import Problem
+from app.storage import deadline
+from app.storage.errors import Contention, OutcomeUnknown, StorageError, Unavailable
+from app.storage.records import Caller
+from app.storage.tables import ClaimLost
+
+log = logging.getLogger("strongroom.http")
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+Authenticate = Callable[[str | None], Awaitable[Caller]]
+SanicHandler = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]
+
+
+class Edge:
+    """Wraps handlers. `draining` makes every answer the last one of its connection."""
+
+    def __init__(
+        self,
+        authenticate: Authenticate,
+        metrics: Metrics,
+        access_log: AccessLog,
+        *,
+        max_in_flight: int,
+        deadline_seconds: float,
+    ) -> None:
+        self._authenticate = authenticate
+        self._metrics = metrics
+        self._access_log = access_log
+        self._max_in_flight = max_in_flight
+        self._deadline_seconds = deadline_seconds
+        self.in_flight = 0
+        self.draining = False
+
+    def wrap(self, route: Route) -> SanicHandler:
+        """The Sanic handler of a route."""
+
+        async def handle(request: Request, **params: str) -> HTTPResponse | None:
+            started = time.perf_counter()
+            exchange = Exchange(request, params)
+            self.in_flight += 1
+            self._metrics.in_flight.inc()
+            status, problem = 499, None  # unless answered: the client has gone
+            try:
+                response, problem = await self._answer(route, exchange)
+                status = response.status
+                response.headers["X-Request-Id"] = exchange.request_id
+                if self.draining and request.stream is not None:
+                    request.stream.keep_alive = False
+                if not request.responded:
+                    await exchange.finish_refusal(response)
+                return None if request.responded else response
+            finally:
+                self.in_flight -= 1
+                self._metrics.in_flight.dec()
+                seconds = time.perf_counter() - started
+                self._record(route.path, exchange, status, seconds, problem)
+
+        return handle
+
+    async def _answer(
+        self, route: Route, exchange: Exchange
+    ) -> tuple[HTTPResponse, Problem | None]:
+        try:
+            return await self._serve(route, exchange), None
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - every error gets an answer
+            if exchange.request.responded:
+                # The answer has begun: breaking it off is the only way to say that it is wrong.
+                log.warning("an answer was broken off", extra={"reason": str(error)})
+                exchange.request.transport.abort()
+                raise asyncio.CancelledError from error
+            problem = as_problem(error)
+            return render(problem, exchange.request_id), problem
+
+    async def _serve(self, route: Route, exchange: Exchange) -> HTTPResponse:
+        if route.scope is not None:
+            # Before any other work: refusing must stay cheap when there is too much of it.
+            if self.in_flight > self._max_in_flight:
+                raise problems.Overloaded(
+                    "The service has too many requests at once. Try again shortly.", retry_after=1
+                )
+            deadline.start(self._deadline_seconds)
+            exchange.caller = await self._authenticate(exchange.header("authorization"))
+            if route.scope not in exchange.caller.scopes:
+                raise problems.Forbidden(route.scope)
+        return await route.handler(exchange)
+
+    def refused(self, request: Request, problem: Problem) -> HTTPResponse:
+        """The answer to a request that reached no route."""
+        identifier = request_id(request)
+        response = render(problem, identifier)
+        response.headers["X-Request-Id"] = identifier
+        self._record(UNMATCHED, Exchange(request, {}), problem.status, 0.0, problem)
+        return response
+
+    def _record(
+        self,
+        template: str,
+        exchange: Exchange,
+        status: int,
+        seconds: float,
+        problem: Problem | None,
+    ) -> None:
+        request = exchange.request
+        method = request.method if request.method in METHODS else "other"
+        self._metrics.answered(method, template, status, seconds)
+        if problem is not None:
+            self._metrics.failed(method, template, problem.slug)
+        caller = exchange.known_caller
+        self._access_log.write(
+            {
+                "request_id": exchange.request_id,
+                "method": method,
+                "route": template,
+                "path": request.path[:256],
+                "status": status,
+                "ms": round(seconds * 1000, 1),
+                "tenant": caller.tenant.id if caller else None,
+                "key": caller.key_id if caller else None,
+                "problem": problem.slug if problem else None,
+            }
+        )
+
+
+def render(problem: Problem, identifier: str) -> HTTPResponse:
+    return problem_response(problem.body(identifier), problem.headers)
+
+
+def as_problem(error: BaseException) -> Problem:
+    """The problem that an exception means to a client."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, StorageError):
+        return _storage_problem(error)
+    if isinstance(error, ClaimLost):
+        return problems.RequestInProgress(
+            "Another request has taken over this Idempotency-Key.", retry_after=1
+        )
+    if isinstance(error, sanic_errors.SanicException):
+        return _framework_problem(error)
+    log.error("unexpected error", exc_info=error)
+    return problems.InternalError("The service failed. Quote the request_id when reporting it.")
+
+
+def _storage_problem(error: StorageError) -> Problem:
+    retry_after = error.retry_after if isinstance(error, Unavailable) else 1
+    if isinstance(error, OutcomeUnknown):
+        return problems.UncertainOutcome(
+            "The write may or may not have happened. Read the document, or repeat the request "
+            "with the same Idempotency-Key after a minute.",
+            retry_after=retry_after,
+        )
+    if isinstance(error, Contention):
+        return problems.Contended(
+            "Too many writers changed this document at once. Try again.", retry_after=retry_after
+        )
+    detail = error.detail if isinstance(error, Unavailable) else "The backend is away."
+    return problems.BackendUnavailable(f"{detail} Try again shortly.", retry_after=retry_after)
+
+
+def _framework_problem(error: sanic_errors.SanicException) -> Problem:
+    message = str(error)
+    if isinstance(error, sanic_errors.MethodNotAllowed):
+        return problems.MethodNotAllowed(error.method or "This method", _allowed(error))
+    if isinstance(error, sanic_errors.NotFound):
+        return problems.NotFound("There is nothing at this address; see /openapi.json.")
+    if isinstance(error, sanic_errors.PayloadTooLarge):
+        if "header" in message:
+            return problems.HeadersTooLarge("The headers may have at most 16,384 bytes together.")
+        return problems.TooLarge("The body is too large.")
+    if isinstance(error, sanic_errors.URITooLong):
+        return problems.UriTooLong("The address is too long.")
+    if isinstance(error, sanic_errors.RequestTimeout):
+        return problems.RequestTimeout("The request did not arrive in time. Send it again.")
+    if isinstance(error, sanic_errors.ExpectationFailed):
+        return problems.ExpectationFailed("Expect knows 100-continue only.")
+    if isinstance(error, sanic_errors.ServiceUnavailable):
+        return problems.RequestTimeout("No byte has moved for too long. Send the request again.")
+    if isinstance(error, sanic_errors.BadRequest | sanic_errors.RequestCancelled):
+        return problems.BadRequest(f"The request is not valid HTTP: {message}.")
+    log.error("unexpected framework error", exc_info=error)
+    return problems.InternalError("The service failed. Quote the request_id when reporting it.")
+
+
+def _allowed(error: sanic_errors.MethodNotAllowed) -> list[str]:
+    return sorted(error.allowed_methods or [])
+
+
+class ProblemHandler(ErrorHandler):
+    """Answers what Sanic itself refuses: unknown routes and methods, broken requests."""
+
+    def __init__(self, edge: Edge) -> None:
+        super().__init__()
+        self._edge = edge
+
+    def response(self, request: Request, exception: BaseException) -> HTTPResponse:
+        return self._edge.refused(request, as_problem(exception))

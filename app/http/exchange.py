@@ -1,0 +1,203 @@
+"""One request and its answer, as handlers see them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from sanic.request import Request
+from sanic.response import HTTPResponse
+
+from app.http.headers import single
+from app.http.json_body import parse_json
+from app.problems import BadParameter, TooLarge, UnsupportedMediaType
+from app.storage.records import Answer, Caller
+
+JSON = "application/json"
+PROBLEM_JSON = "application/problem+json"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# How long and how much of a refused body is read, so that the client gets to see the refusal.
+_LINGER_SECONDS = 5.0
+_LINGER_BYTES = 64 * 1024 * 1024
+
+
+class Exchange:
+    """`caller` is set by the edge before a handler that needs one runs."""
+
+    __slots__ = ("_caller", "params", "request", "request_id")
+
+    def __init__(self, request: Request, params: Mapping[str, str]) -> None:
+        self.request = request
+        self.params = params
+        self.request_id = request_id(request)
+        self._caller: Caller | None = None
+
+    @property
+    def caller(self) -> Caller:
+        if self._caller is None:
+            raise RuntimeError("this route has no scope, so nobody was authenticated")
+        return self._caller
+
+    @caller.setter
+    def caller(self, caller: Caller) -> None:
+        self._caller = caller
+
+    @property
+    def known_caller(self) -> Caller | None:
+        return self._caller
+
+    def header(self, name: str) -> str | None:
+        """The header's one value; twice is an error."""
+        return single(self.request.headers, name)
+
+    def list_header(self, name: str) -> str | None:
+        """The values of a header that is a list, which may come in several lines."""
+        values = self.request.headers.getall(name, None)
+        return ", ".join(values) if values else None
+
+    def query(self, known: frozenset[str], prefix: str | None = None) -> dict[str, str]:
+        """The query's parameters, each of them `known`, or beginning with `prefix`, and given
+        once. Raises `BadParameter`."""
+        found: dict[str, str] = {}
+        for name, value in _parse_query(self.request.query_string):
+            if name not in known and not (prefix and name.startswith(prefix)):
+                expected = ", ".join(sorted(known) + ([prefix + "<key>"] if prefix else []))
+                raise BadParameter(f"{name!r} is not a parameter of this call: {expected}.")
+            if name in found:
+                raise BadParameter(f"{name!r} is given twice.")
+            found[name] = value
+        return found
+
+    # --- the body ---------------------------------------------------------------------------
+
+    @property
+    def content_length(self) -> int | None:
+        """The declared length in bytes; None for a chunked body."""
+        stream = self.request.stream
+        if stream is None or stream.request_body == "chunked":
+            return None
+        return int(stream.request_bytes or 0)
+
+    async def chunks(self, limit: int) -> AsyncIterator[bytes]:
+        """The body as it arrives. Raises `TooLarge` as soon as it is known to exceed `limit`."""
+        stream = self.request.stream
+        if (self.content_length or 0) > limit:
+            raise _too_large(limit)
+        total = 0
+        while stream is not None and stream.request_body:
+            chunk = await stream.read()
+            if chunk:
+                total += len(chunk)
+                if total > limit:
+                    raise _too_large(limit)
+                yield chunk
+
+    async def body(self, limit: int) -> bytes:
+        return b"".join([chunk async for chunk in self.chunks(limit)])
+
+    async def body_sha256(self, limit: int) -> str:
+        """Read the body for its SHA-256 (hex) alone."""
+        digest = hashlib.sha256()
+        async for chunk in self.chunks(limit):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    async def json(self, limit: int, media_types: tuple[str, ...]) -> tuple[object, str]:
+        """The body as strict JSON, and its SHA-256."""
+        self.require_media_type(media_types)
+        self.require_identity_encoding()
+        body = await self.body(limit)
+        return parse_json(body), hashlib.sha256(body).hexdigest()
+
+    def require_media_type(self, accepted: tuple[str, ...]) -> None:
+        given = (self.header("content-type") or "").partition(";")[0].strip().lower()
+        if given not in accepted:
+            raise UnsupportedMediaType(
+                f"Send the body as {' or '.join(accepted)}, not as {given or 'nothing'}.",
+                headers={"Accept-Patch": ", ".join(accepted)}
+                if self.request.method == "PATCH"
+                else None,
+            )
+
+    def require_identity_encoding(self) -> None:
+        coding = (self.header("content-encoding") or "identity").strip().lower()
+        if coding != "identity":
+            raise UnsupportedMediaType(
+                "Send the bytes without Content-Encoding: what arrives is what is stored.",
+                headers={"Accept-Encoding": "identity"},
+            )
+
+    async def finish_refusal(self, response: HTTPResponse) -> None:
+        """Answer before the body was read. What is still on its way is read and dropped for a
+        while: closing at once would reset the connection and take the answer along."""
+        stream = self.request.stream
+        if stream is None or not stream.request_body:
+            return
+        stream.keep_alive = False
+        if stream.expecting_continue:  # the client waits for permission, which it does not get
+            stream.expecting_continue = False
+            stream.request_body = None
+            return
+        self.request.responded = True
+        stream.respond(response)
+        await response.send(end_stream=True)
+        await self._linger()
+        stream.request_body = None
+
+    async def _linger(self) -> None:
+        dropped = 0
+        try:
+            async with asyncio.timeout(_LINGER_SECONDS):
+                stream = self.request.stream
+                while stream is not None and stream.request_body and dropped < _LINGER_BYTES:
+                    dropped += len(await stream.read() or b"")
+        except Exception:  # noqa: BLE001 - the answer is out; whatever the body does is over
+            return
+
+
+def json_response(
+    body: object, status: int = 200, headers: dict[str, str] | None = None
+) -> HTTPResponse:
+    return HTTPResponse(orjson.dumps(body), status, headers, JSON)
+
+
+def answer_response(answer: Answer) -> HTTPResponse:
+    """A recorded or fresh answer as a response."""
+    return HTTPResponse(
+        answer.body or None, answer.status, answer.headers, JSON if answer.body else None
+    )
+
+
+def request_id(request: Request) -> str:
+    """The client's `X-Request-Id` if it is harmless, else a new one."""
+    given = request.headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def _parse_query(query: str) -> list[tuple[str, str]]:
+    if not query:
+        return []
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=100)
+    except ValueError as error:
+        raise BadParameter("The query is not percent-encoded UTF-8.") from error
+    for name, value in pairs:
+        if any(ord(character) < 32 for character in name + value):
+            raise BadParameter(f"The parameter {name!r} holds a control character.")
+    return pairs
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(
+        f"The body may have at most {limit} bytes; nothing was stored.", extra={"limit": limit}
+    )
+
+
+def problem_response(body: dict[str, Any], headers: dict[str, str]) -> HTTPResponse:
+    return HTTPResponse(orjson.dumps(body), int(body["status"]), headers, PROBLEM_JSON)

@@ -1,0 +1,121 @@
+"""Structured logs: one JSON object a line, or coloured text for a person at a terminal.
+
+They hold ids, templates, statuses and times; never keys, queries, names or contents.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from typing import IO, Any
+
+import orjson
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_COLOURS = {"debug": "2", "info": "36", "warning": "33", "error": "31", "critical": "1;31"}
+
+
+def configure(log_format: str, level: str) -> None:
+    """Send all logs to standard output in this format."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("strongroom").setLevel(level.upper())
+    for name in ("sanic", "sanic.root", "sanic.error", "sanic.access", "sanic.server"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+        logger.setLevel(logging.WARNING)
+
+
+def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+
+
+def _timestamp(seconds: float) -> str:
+    moment = time.gmtime(seconds)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", moment) + f".{int(seconds * 1000) % 1000:03d}Z"
+
+
+class JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": _timestamp(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+            **_extra(record),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(entry, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """Colours only where a person looks: at a terminal, unless NO_COLOR is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._coloured = wants_colour(sys.stdout)
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = record.levelname.lower()
+        extra = " ".join(f"{key}={value}" for key, value in _extra(record).items())
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        line = f"{clock} {self._paint(level)} {record.getMessage()} {extra}".rstrip()
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+    def _paint(self, level: str) -> str:
+        word = f"{level:<7}"
+        return f"\033[{_COLOURS.get(level, '0')}m{word}\033[0m" if self._coloured else word
+
+
+def wants_colour(stream: IO[str]) -> bool:
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and not os.environ.get("NO_COLOR")
+
+
+class AccessLog:
+    """One line a request. Written directly: the logging machinery costs several times as much."""
+
+    def __init__(self, log_format: str, level: str) -> None:
+        self._json = log_format == "json"
+        self._enabled = level in ("debug", "info")
+        self._coloured = wants_colour(sys.stdout)
+
+    def write(self, entry: dict[str, Any]) -> None:
+        """`entry` holds at least method, path, status and ms."""
+        if not self._enabled:
+            return
+        now = time.time()
+        if self._json:
+            line = orjson.dumps(
+                {"time": _timestamp(now), "level": "info", "event": "request", **entry},
+                default=str,
+            ).decode()
+        else:
+            line = self._text(entry, now)
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+    def _text(self, entry: dict[str, Any], now: float) -> str:
+        status = entry["status"]
+        colour = "31" if status >= 500 else "33" if status >= 400 else "32"
+        painted = f"\033[{colour}m{status}\033[0m" if self._coloured else str(status)
+        clock = time.strftime("%H:%M:%S", time.localtime(now))
+        return (
+            f"{clock} {painted} {entry['method']:<6} {entry['path']} "
+            f"{entry['ms']} ms {entry.get('problem') or ''}".rstrip()
+        )
+
+
+def event(name: str, **fields: object) -> None:
+    """One line about the service's life."""
+    logging.getLogger("strongroom").info(name, extra=fields)

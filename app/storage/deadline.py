@@ -1,0 +1,26 @@
+"""The time that a request has left for calls to its backends.
+
+The edge starts it; adapters ask for what remains, so that an outer deadline bounds all retries.
+A context variable rather than an argument: it concerns every call and no decision.
+"""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+
+_ends: ContextVar[float | None] = ContextVar("deadline", default=None)
+
+# Outside a request: the command line, clean-up after a request, start-up.
+DEFAULT_SECONDS = 10.0
+
+
+def start(seconds: float) -> None:
+    """From now on, `seconds` are left in this task and in those that it starts."""
+    _ends.set(time.monotonic() + seconds)
+
+
+def end() -> float:
+    """The moment, on the monotonic clock, by which calls must have ended."""
+    ends = _ends.get()
+    return time.monotonic() + DEFAULT_SECONDS if ends is None else ends
