@@ -26,6 +26,10 @@ LONGEST_RETRY_SECONDS = 30.0
 _CHAIN = "environment, profile, web identity, container, instance role"
 
 
+class NoCredentials(Exception):
+    """The chain has nothing to use; the text may be shown."""
+
+
 def open_session(region: str | None = None) -> Session:
     """A botocore session whose calls for credentials (STS, SSO) go to `region` and end soon.
 
@@ -58,7 +62,7 @@ class CredentialSource:
         self._session: Session | None = None
         self._current: Credentials | None = None
         self._method: str | None = None
-        self._failure = "none found"
+        self._failure = "not looked for yet"
         self._tried = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -114,11 +118,13 @@ class CredentialSource:
     def _note(self, error: Exception) -> None:
         """What `current` will say of it is for clients: the kind only. The log gets the text
         too, but for errors of unknown making, which may quote a secret."""
-        kind = type(error).__name__
+        before, kind = self._failure, type(error).__name__
         self._failure = str(error) if isinstance(error, NoCredentials) else kind
         told = isinstance(error, (BotoCoreError, ClientError, OSError, NoCredentials))
         wanted = "found" if self._current is None else "refreshed"
-        log.warning("AWS credentials not %s: %s: %s", wanted, kind, error if told else "-")
+        # A try every few seconds that fails the same way is said once.
+        level = logging.DEBUG if self._failure == before else logging.WARNING
+        log.log(level, "AWS credentials not %s: %s: %s", wanted, kind, error if told else "-")
 
     def _load(self) -> Credentials:
         """Walk the chain anew. Runs in a thread: files, processes and networks may be asked.
@@ -176,7 +182,3 @@ def _expired(held: Credentials) -> bool:
 
 def _spread(end: float) -> float:
     return random.uniform(1.0, end)  # noqa: S311 - guards no secret
-
-
-class NoCredentials(Exception):
-    """The chain has nothing to use; the text may be shown."""
