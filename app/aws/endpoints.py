@@ -66,6 +66,26 @@ class Endpoint:
         return cls(parts.scheme, _host(parts), _port(parts), parts.path.rstrip("/"))
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the backends are; `*_custom` tells whether somebody configured the endpoint."""
+
+    region: str
+    dynamodb: Endpoint
+    dynamodb_custom: bool
+    s3: Endpoint
+    s3_custom: bool
+
+
+def resolve(region: str | None = None) -> Places:
+    """Region and both endpoints from one reading of the configuration; ValueError as below."""
+    session = Session()
+    region = resolve_region(region, session)
+    dynamodb, dynamodb_custom = resolve_endpoint("dynamodb", region, session)
+    s3, s3_custom = resolve_endpoint("s3", region, session)
+    return Places(region, dynamodb, dynamodb_custom, s3, s3_custom)
+
+
 def resolve_region(explicit: str | None, session: Session | None = None) -> str:
     """The first of: `explicit`, AWS_REGION, AWS_DEFAULT_REGION, the profile's region, us-east-1.
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.aws.endpoints import Endpoint, resolve_endpoint, resolve_region, s3_location
+from app.aws.endpoints import Endpoint, resolve, resolve_endpoint, resolve_region, s3_location
 
 
 @pytest.fixture(autouse=True)
@@ -213,6 +213,17 @@ def test_a_services_section_that_is_missing(config: Path) -> None:
     config.write_text("[default]\nservices = mine\n")
     with pytest.raises(ValueError, match="mine"):
         resolve_endpoint("s3", "us-east-1")
+
+
+def test_all_places_at_once(monkeypatch: pytest.MonkeyPatch, config: Path) -> None:
+    config.write_text("[default]\nregion = eu-north-1\n")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://s3:4")
+    places = resolve()
+    assert places.region == "eu-north-1"
+    assert places.dynamodb.url == "https://dynamodb.eu-north-1.amazonaws.com"
+    assert places.s3.url == "http://s3:4"
+    assert (places.dynamodb_custom, places.s3_custom) == (False, True)
+    assert resolve("eu-west-1").dynamodb.host == "dynamodb.eu-west-1.amazonaws.com"
 
 
 AWS = Endpoint("https", "s3.eu-west-1.amazonaws.com", 443)
