@@ -6,14 +6,13 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import prometheus_client
 from pydantic import BaseModel
-from sanic import Sanic
 
 from app.aws import endpoints
 from app.aws.credentials import CredentialSource
@@ -31,7 +30,7 @@ from app.http.idempotency import Idempotency
 from app.http.logs import AccessLog
 from app.http.metrics import Metrics
 from app.http.route import Route
-from app.http.server import MAX_HEADER_BYTES, Server, build_app
+from app.http.server import MAX_HEADER_BYTES, App, Server, build_app
 from app.http.system import SystemRoutes
 from app.keys.service import Authenticator
 from app.settings import Settings
@@ -56,7 +55,7 @@ class Backends:
 async def connect(settings: Settings, metrics: Metrics | None = None) -> AsyncIterator[Backends]:
     """Adapters that are closed at the end. Makes no call: backends may be away at the start."""
     places = endpoints.resolve()
-    credentials = CredentialSource()
+    credentials = CredentialSource(places.region)
     await credentials.start()
     table_transport = Transport(max_connections=settings.aws_max_connections)
     object_transport = Transport(max_connections=settings.aws_max_connections)
@@ -71,6 +70,7 @@ async def connect(settings: Settings, metrics: Metrics | None = None) -> AsyncIt
         custom_endpoint=places.s3_custom,
         budget=ByteBudget(settings.upload_memory_bytes),
         part_size=settings.upload_part_bytes,
+        observe=observe,
     )
     try:
         yield Backends(DynamoTable(client, settings.dynamodb_table, settings.list_shards), objects)
@@ -109,7 +109,7 @@ def limits(settings: Settings) -> dict[str, Any]:
 class Service:
     """The application, and what its life needs."""
 
-    app: Sanic
+    app: App
     edge: Edge
     tasks: Tasks
 
@@ -163,7 +163,7 @@ async def serve(
     settings: Settings,
     listener: socket.socket,
     ready: Callable[[], Awaitable[None]],
-    stopper: Callable[[Callable[[], None]], Awaitable[None]] | None = None,
+    stopper: Callable[[Callable[[], None]], Coroutine[Any, Any, None]] | None = None,
 ) -> None:
     """Run the service on a bound socket until it is told to stop.
 

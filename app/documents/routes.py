@@ -151,13 +151,13 @@ class DocumentRoutes:
             return HTTPResponse(None, 304, head)
         return HTTPResponse(encode(document), 200, head, JSON)
 
-    async def list(self, exchange: Exchange) -> HTTPResponse:
+    async def listed(self, exchange: Exchange) -> HTTPResponse:
         query = exchange.query(_LIST_PARAMETERS, _METADATA_PREFIX)
         limit = _limit(query.pop("limit", None))
         token = query.pop("cursor", None)
         filters = _filters(query)
         below = cursor.decode(token, query) if token is not None else None
-        listed = await self._documents.list(
+        listed = await self._documents.listed(
             exchange.caller.tenant, filters, below=below, limit=limit
         )
         page = {
@@ -194,9 +194,7 @@ class DocumentRoutes:
         head = {"Location": url, "Cache-Control": "private, no-store"}
         return HTTPResponse(None, 307, head)
 
-    async def _stream(
-        self, exchange: Exchange, document: Document, inline: bool
-    ) -> HTTPResponse:
+    async def _stream(self, exchange: Exchange, document: Document, inline: bool) -> HTTPResponse:
         request = exchange.request
         span = None
         if request.method == "GET":  # RFC 9110, 14.2: ranges are for GET alone
@@ -214,9 +212,7 @@ class DocumentRoutes:
         response = HTTPResponse(None, 206 if span else 200, head, document.content_type)
         if request.method == "HEAD" or document.size == 0:
             return response
-        async with self._documents.content(
-            exchange.caller.tenant, document, first, last
-        ) as chunks:
+        async with self._documents.content(exchange.caller.tenant, document, first, last) as chunks:
             response.headers["X-Request-Id"] = exchange.request_id
             await request.respond(response)
             async for chunk in chunks:
@@ -250,7 +246,7 @@ class DocumentRoutes:
                 name="listDocuments",
                 method="GET",
                 path="/v1/documents",
-                handler=self.list,
+                handler=self.listed,
                 scope=READ,
                 summary="List documents, newest first",
                 description=(
@@ -584,9 +580,7 @@ _NEW_DOCUMENT_HEADERS = (
     parameter("header", "Document-Metadata", "A JSON object in ASCII, at most 4 KiB"),
     parameter("header", "Document-Expires", "An RFC 3339 time in the future"),
 )
-_BYTES_BODY = body(
-    {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-)
+_BYTES_BODY = body({"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}})
 _WRITE_PROBLEMS = (
     problems.BadHeader,
     problems.IdempotencyMismatch,

@@ -112,7 +112,7 @@ class Documents:
             raise _not_found()
         return document
 
-    async def list(
+    async def listed(
         self, tenant: Tenant, filters: Filters, *, below: str | None, limit: int
     ) -> Listed:
         return await list_documents(

@@ -65,8 +65,8 @@ class Edge:
                 response, problem = await self._answer(route, exchange)
                 status = response.status
                 response.headers["X-Request-Id"] = exchange.request_id
-                if self.draining and request.stream is not None:
-                    request.stream.keep_alive = False
+                if self.draining:
+                    exchange.end_connection()
                 if not request.responded:
                     await exchange.finish_refusal(response)
                 return None if request.responded else response
@@ -89,7 +89,7 @@ class Edge:
             if exchange.request.responded:
                 # The answer has begun: breaking it off is the only way to say that it is wrong.
                 log.warning("an answer was broken off", extra={"reason": str(error)})
-                exchange.request.transport.abort()
+                exchange.break_off()
                 raise asyncio.CancelledError from error
             problem = as_problem(error)
             return render(problem, exchange.request_id), problem

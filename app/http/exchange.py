@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
+from sanic.http import Http
 from sanic.request import Request
 from sanic.response import HTTPResponse
 
@@ -77,16 +78,21 @@ class Exchange:
     # --- the body ---------------------------------------------------------------------------
 
     @property
+    def _stream(self) -> Http | None:
+        stream = self.request.stream
+        return stream if isinstance(stream, Http) else None
+
+    @property
     def content_length(self) -> int | None:
         """The declared length in bytes; None for a chunked body."""
-        stream = self.request.stream
+        stream = self._stream
         if stream is None or stream.request_body == "chunked":
             return None
         return int(stream.request_bytes or 0)
 
     async def chunks(self, limit: int) -> AsyncIterator[bytes]:
         """The body as it arrives. Raises `TooLarge` as soon as it is known to exceed `limit`."""
-        stream = self.request.stream
+        stream = self._stream
         if (self.content_length or 0) > limit:
             raise _too_large(limit)
         total = 0
@@ -133,10 +139,23 @@ class Exchange:
                 headers={"Accept-Encoding": "identity"},
             )
 
+    def end_connection(self) -> None:
+        """Make this answer the last one of its connection."""
+        if self._stream is not None:
+            self._stream.keep_alive = False
+
+    def break_off(self) -> None:
+        """Cut the connection, so that half an answer is not taken for a whole one."""
+        transport = self.request.transport
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.abort()
+        else:
+            transport.close()
+
     async def finish_refusal(self, response: HTTPResponse) -> None:
         """Answer before the body was read. What is still on its way is read and dropped for a
         while: closing at once would reset the connection and take the answer along."""
-        stream = self.request.stream
+        stream = self._stream
         if stream is None or not stream.request_body:
             return
         stream.keep_alive = False
@@ -154,7 +173,7 @@ class Exchange:
         dropped = 0
         try:
             async with asyncio.timeout(_LINGER_SECONDS):
-                stream = self.request.stream
+                stream = self._stream
                 while stream is not None and stream.request_body and dropped < _LINGER_BYTES:
                     dropped += len(await stream.read() or b"")
         except Exception:  # noqa: BLE001 - the answer is out; whatever the body does is over

@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from sanic import Sanic
 from sanic.http import Http
@@ -27,13 +28,16 @@ _LEFTOVER_BYTES = 1024 * 1024
 _BACKLOG = 1024
 _names = itertools.count()
 
+# Sanic's application is generic in its configuration and context, neither of which is used.
+App = Sanic[Any, Any]
+
 
 def build_app(
     edge: Edge, routes: Sequence[Route], *, idle_seconds: float, keep_alive_seconds: float
-) -> Sanic:
+) -> App:
     """The application with these routes. A body never moving for `idle_seconds` ends its
     connection."""
-    app: Sanic = Sanic(
+    app: App = Sanic(
         f"strongroom-{next(_names)}", error_handler=ProblemHandler(edge), configure_logging=False
     )
     app.config.ACCESS_LOG = False
@@ -73,7 +77,7 @@ def bind(host: str, port: int) -> socket.socket:
 class Server:
     """Serves until asked to stop, then drains: what was accepted is finished."""
 
-    def __init__(self, app: Sanic, edge: Edge, listener: socket.socket, drain: float) -> None:
+    def __init__(self, app: App, edge: Edge, listener: socket.socket, drain: float) -> None:
         self._app = app
         self._edge = edge
         self._listener = listener
@@ -105,10 +109,10 @@ class Server:
         )
         if server is None:
             raise RuntimeError("Sanic gave no server")
-        await server.startup()
-        await server.before_start()
+        await server.startup()  # type: ignore[no-untyped-call]
+        await server.before_start()  # type: ignore[no-untyped-call]
         await server  # creates the listening server
-        await server.after_start()
+        await server.after_start()  # type: ignore[no-untyped-call]
         return server
 
     async def _drain(self, server: AsyncioServer) -> None:
@@ -130,5 +134,5 @@ class Server:
         self._stop_listening(server)
         for connection in list(server.connections):
             connection.abort()
-        await server.before_stop()
-        await server.after_stop()
+        await server.before_stop()  # type: ignore[no-untyped-call]
+        await server.after_stop()  # type: ignore[no-untyped-call]

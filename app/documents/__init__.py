@@ -1,0 +1,1 @@
+"""The documents feature: calls, rules, lists."""

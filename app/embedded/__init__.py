@@ -1,0 +1,1 @@
+"""What `make dev` runs: an emulator of AWS beside the service."""

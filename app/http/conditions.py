@@ -1,0 +1,130 @@
+"""Conditional requests and ranges (RFC 9110, 13 and 14)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from app.problems import BadHeader, PreconditionFailed, RangeNotSatisfiable
+
+# RFC 9110, 8.8.3: a quoted opaque tag, perhaps weak. Commas may stand inside the quotes.
+_TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\U0010ffff]*")')
+_RANGES = re.compile(r"\s*([^=\s]+)\s*=(.*)", re.DOTALL)
+_RANGE = re.compile(r"([0-9]*)-([0-9]*)")
+# More digits than any size has: larger is all the same.
+_MAX_DIGITS = 19
+
+
+@dataclass(frozen=True, slots=True)
+class EtagSet:
+    """`*`, or entity tags with their quotes: strong ones and weak ones."""
+
+    any: bool = False
+    strong: frozenset[str] = frozenset()
+    weak: frozenset[str] = frozenset()
+
+    def matches_strong(self, etag: str) -> bool:
+        return self.any or etag in self.strong
+
+    def matches_weak(self, etag: str) -> bool:
+        return self.any or etag in self.strong or etag in self.weak
+
+
+def if_match(value: str | None) -> EtagSet | None:
+    return _etags("If-Match", value)
+
+
+def if_none_match(value: str | None) -> EtagSet | None:
+    return _etags("If-None-Match", value)
+
+
+def _etags(name: str, value: str | None) -> EtagSet | None:
+    if value is None:
+        return None
+    if value.strip() == "*":
+        return EtagSet(any=True)
+    strong, weak = set(), set()
+    position, text = 0, value.strip()
+    while position < len(text):
+        match = _TAG.match(text, position)
+        if match is None:
+            raise _bad_etag(name)
+        (weak if match[1] else strong).add(match[2])
+        position = _after_comma(name, text, match.end())
+    if not strong and not weak:
+        raise _bad_etag(name)
+    return EtagSet(strong=frozenset(strong), weak=frozenset(weak))
+
+
+def _after_comma(name: str, text: str, position: int) -> int:
+    """Where the next element begins. Empty elements are to be ignored (RFC 9110, 5.6.1)."""
+    rest = text[position:]
+    gap = len(rest) - len(rest.lstrip(" \t,"))
+    if gap < len(rest) and "," not in rest[:gap]:
+        raise _bad_etag(name)
+    return position + gap
+
+
+def _bad_etag(name: str) -> BadHeader:
+    return BadHeader(f'{name} must be * or entity tags in double quotes, such as "3".')
+
+
+def require(wanted: EtagSet | None, etag: str) -> None:
+    """Raise `PreconditionFailed` unless `etag` is one of `wanted`, compared strongly."""
+    if wanted is not None and not wanted.matches_strong(etag):
+        raise PreconditionFailed(
+            f"If-Match does not hold: the entity tag is {etag} now. Read it again, then decide."
+        )
+
+
+def not_modified(unwanted: EtagSet | None, etag: str) -> bool:
+    """Whether If-None-Match names what is there, compared weakly."""
+    return unwanted is not None and unwanted.matches_weak(etag)
+
+
+def byte_range(
+    value: str | None, if_range: str | None, etag: str, size: int
+) -> tuple[int, int] | None:
+    """The first and the last byte asked for, or None for the whole.
+
+    Another unit than bytes, and several ranges at once, are ignored, as RFC 9110, 14.2, allows.
+    Raises `RangeNotSatisfiable` for a range outside the content, or one that is none.
+    """
+    if value is None or (if_range is not None and if_range.strip() != etag):
+        return None
+    match = _RANGES.fullmatch(value)
+    if match is None:
+        raise _unsatisfiable("Range must be bytes=<first>-<last>", size)
+    if match[1].lower() != "bytes":
+        return None
+    spans = [_span(part.strip(), size) for part in match[2].split(",") if part.strip()]
+    if not spans:
+        raise _unsatisfiable("Range names no bytes", size)
+    if len(spans) > 1:
+        return None
+    first, last = spans[0]
+    if first >= size or last < first:
+        raise _unsatisfiable("The range lies outside the content", size)
+    return first, min(last, size - 1)
+
+
+def _span(text: str, size: int) -> tuple[int, int]:
+    """First and last byte, not yet cut to the size."""
+    match = _RANGE.fullmatch(text)
+    if match is None or text == "-":
+        raise _unsatisfiable("Range must be bytes=<first>-<last>", size)
+    first, last = match[1], match[2]
+    if not first:
+        length = _number(last)
+        return (size, size) if length == 0 else (max(0, size - length), size - 1)
+    if last and _number(last) < _number(first):
+        raise _unsatisfiable("The range ends before it begins", size)
+    return _number(first), _number(last) if last else max(size - 1, _number(first))
+
+
+def _number(digits: str) -> int:
+    return int(digits) if len(digits) <= _MAX_DIGITS else 10**_MAX_DIGITS
+
+
+def _unsatisfiable(what: str, size: int) -> RangeNotSatisfiable:
+    return RangeNotSatisfiable(f"{what}; the content has {size} bytes.", size)

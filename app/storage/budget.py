@@ -1,0 +1,56 @@
+"""A bound on the bytes that all uploads together hold in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from app.storage.errors import Unavailable
+
+
+class ByteBudget:
+    """`total` bytes, given out in the order of asking."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.free = total
+        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def try_take(self, size: int) -> bool:
+        """Take `size` bytes if that needs no waiting."""
+        if self._waiters or size > self.free:
+            return False
+        self.free -= size
+        return True
+
+    async def take(self, size: int, timeout: float) -> None:
+        """Take `size` bytes; raises `Unavailable` if none are free in time."""
+        if self.try_take(size):
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (size, waiter)
+        self._waiters.append(entry)
+        try:
+            async with asyncio.timeout(timeout):
+                await waiter
+        except BaseException as error:
+            if entry in self._waiters:
+                self._waiters.remove(entry)
+            elif waiter.done() and not waiter.cancelled():  # it came just as we left
+                self.give(size)
+            self._serve()
+            if isinstance(error, TimeoutError):
+                raise Unavailable("Too many uploads are under way.", 5) from error
+            raise
+
+    def give(self, size: int) -> None:
+        """Give back what was taken."""
+        self.free += size
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._waiters and (self._waiters[0][0] <= self.free or self._waiters[0][1].done()):
+            size, waiter = self._waiters.popleft()
+            if not waiter.done():
+                self.free -= size
+                waiter.set_result(None)

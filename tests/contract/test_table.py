@@ -1,0 +1,414 @@
+"""What every engine under `DynamoTable` must keep: the same suite for each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import boto3
+import pytest
+
+from app.aws.credentials import CredentialSource
+from app.aws.dynamodb import DynamoDB
+from app.aws.endpoints import Endpoint
+from app.aws.provision import ProvisionError, _Clients, _provision_table
+from app.aws.table import DynamoTable
+from app.aws.transport import Transport
+from app.documents.ids import DocumentIds
+from app.storage.records import (
+    Answer,
+    ApiKey,
+    Change,
+    Checksum,
+    Claim,
+    Document,
+    Intent,
+    Settled,
+    Tenant,
+    new_write_id,
+)
+from app.storage.tables import ClaimLost, ClaimTaken, Conflict, Index, IntentClosed
+from tests.support.engines import Engine
+
+ACME, GLOBEX = Tenant("acme"), Tenant("globex")
+DIGEST = "ab" * 32
+
+
+def clients(engine: Engine) -> _Clients:
+    client = boto3.client(
+        "dynamodb",
+        endpoint_url=engine.url,
+        region_name=engine.region,
+        aws_access_key_id=engine.access_key,
+        aws_secret_access_key=engine.secret_key,
+    )
+    return _Clients(client, None, engine.region)
+
+
+@pytest.fixture
+async def backend(
+    dynamodb_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[DynamoTable, str, _Clients]]:
+    """An adapter with four shards on a fresh table."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", dynamodb_engine.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", dynamodb_engine.secret_key)
+    name = f"contract-{time.monotonic_ns()}"
+    aws = clients(dynamodb_engine)
+    await asyncio.to_thread(_provision_table, aws, name, lambda text: None)
+    credentials = CredentialSource()
+    await credentials.start()
+    transport = Transport(max_connections=32)
+    client = DynamoDB(
+        transport, Endpoint.parse(dynamodb_engine.url), dynamodb_engine.region, credentials
+    )
+    yield DynamoTable(client, name, 4), name, aws
+    await transport.close()
+    await credentials.stop()
+
+
+@pytest.fixture
+def table(backend: tuple[DynamoTable, str, _Clients]) -> DynamoTable:
+    return backend[0]
+
+
+IDS = DocumentIds(4)
+
+
+def new_document(**changes: Any) -> tuple[Document, str]:
+    write_id = new_write_id()
+    now = time.time_ns() // 1_000_000
+    document = Document(
+        id=IDS.new(),
+        name="Ünïcode 🎉.txt",
+        content_type="text/plain",
+        size=3,
+        checksum=Checksum("sha256", DIGEST),
+        sha256=DIGEST,
+        revision=1,
+        version=1,
+        content_id=new_write_id(),
+        tags=("red", "blue"),
+        metadata={"n": 1.5, "big": 2**53 + 1, "nested": {"ok": [True, None]}},
+        created_at=now,
+        updated_at=now,
+        created_by="key1",
+        writes=(write_id,),
+    )
+    return dataclasses.replace(document, **changes), write_id
+
+
+async def create(table: DynamoTable, tenant: Tenant = ACME, **changes: Any) -> Document:
+    document, write_id = new_document(**changes)
+    intent = Intent(document.content_id, document.id, document.created_at + 60_000)
+    await table.open_intent(tenant, intent)
+    await table.commit(
+        tenant,
+        Change(write_id=write_id, author="key1", before=None, after=document, intent=intent),
+    )
+    return document
+
+
+def revised(document: Document, **changes: Any) -> tuple[Document, Change]:
+    write_id = new_write_id()
+    after = dataclasses.replace(
+        document,
+        revision=document.revision + 1,
+        writes=(*document.writes, write_id)[-16:],
+        **changes,
+    )
+    return after, Change(write_id=write_id, author="key1", before=document, after=after)
+
+
+async def raw_items(backend: tuple[DynamoTable, str, _Clients]) -> list[dict[str, Any]]:
+    _, name, aws = backend
+    answer = await asyncio.to_thread(aws.dynamodb.scan, TableName=name, ConsistentRead=True)
+    return list(answer["Items"])
+
+
+async def test_a_document_reads_back_as_it_was_written(table: DynamoTable) -> None:
+    document = await create(table, expires_at=2_000_000_000_000)
+    assert await table.read(ACME, document.id) == document
+
+
+async def test_another_tenant_finds_nothing(table: DynamoTable) -> None:
+    document = await create(table)
+    assert await table.read(GLOBEX, document.id) is None
+    for index in (Index(), Index("tag", "red"), Index("sha256", DIGEST)):
+        page = await table.page(GLOBEX, index, below=None, above=None, limit=10)
+        assert (list(page.documents), page.more) == ([], False)
+
+
+async def test_a_create_leaves_document_version_entries_one_counter_and_no_intent(
+    backend: tuple[DynamoTable, str, _Clients],
+) -> None:
+    document = await create(backend[0])
+    kinds = sorted(item["PK"]["S"].split("#")[0] for item in await raw_items(backend))
+    assert kinds == ["T", "T", "T", "T", "T", "V"]
+    [usage] = [i for i in await raw_items(backend) if i["SK"]["S"].startswith("USAGE#")]
+    assert (usage["bytes"]["N"], usage["documents"]["N"]) == (str(document.size), "1")
+
+
+async def test_a_change_of_a_stale_revision_is_refused_with_what_is_there(
+    table: DynamoTable,
+) -> None:
+    document = await create(table)
+    after, change = revised(document, name="first")
+    await table.commit(ACME, change)
+    _, late = revised(document, name="second")
+    with pytest.raises(Conflict) as refused:
+        await table.commit(ACME, late)
+    assert refused.value.current == after
+    assert await table.read(ACME, document.id) == after
+
+
+async def test_a_change_of_a_missing_document_is_refused_with_nothing(table: DynamoTable) -> None:
+    document, _ = new_document()
+    for changes in ({"name": "plain"}, {"tags": ("green",)}):
+        with pytest.raises(Conflict) as refused:
+            await table.commit(ACME, revised(document, **changes)[1])
+        assert refused.value.current is None
+
+
+async def test_the_same_change_twice_is_one_success(table: DynamoTable) -> None:
+    """What a retry after a lost answer looks like to the table."""
+    document = await create(table)
+    for changes in ({"name": "renamed"}, {"tags": ("green",)}):
+        current = await table.read(ACME, document.id)
+        assert current is not None
+        after, change = revised(current, **changes)
+        await table.commit(ACME, change)
+        await table.commit(ACME, change)
+        assert await table.read(ACME, document.id) == after
+
+
+async def test_the_same_create_twice_is_one_success(
+    backend: tuple[DynamoTable, str, _Clients],
+) -> None:
+    table = backend[0]
+    document, write_id = new_document()
+    intent = Intent(document.content_id, document.id, document.created_at + 60_000)
+    await table.open_intent(ACME, intent)
+    change = Change(write_id=write_id, author="k", before=None, after=document, intent=intent)
+    await table.commit(ACME, change)
+    await table.commit(ACME, change)
+    usage = [i for i in await raw_items(backend) if i["SK"]["S"].startswith("USAGE#")]
+    assert sum(int(item["documents"]["N"]) for item in usage) == 1
+
+
+async def test_an_own_change_is_recognised_under_others_that_followed(table: DynamoTable) -> None:
+    document = await create(table)
+    first, change = revised(document, name="mine")
+    await table.commit(ACME, change)
+    second, other = revised(first, name="theirs")
+    await table.commit(ACME, other)
+    await table.commit(ACME, change)  # asked again: it has happened, and is not done again
+    assert await table.read(ACME, document.id) == second
+
+
+async def test_one_of_twelve_racing_writers_wins(table: DynamoTable) -> None:
+    document = await create(table)
+    changes = [revised(document, name=f"writer {n}")[1] for n in range(6)]
+    changes += [revised(document, tags=(f"writer-{n}",))[1] for n in range(6)]
+    outcomes = await asyncio.gather(
+        *(table.commit(ACME, change) for change in changes), return_exceptions=True
+    )
+    winners = [c for c, o in zip(changes, outcomes, strict=True) if o is None]
+    assert len(winners) == 1
+    assert all(o is None or isinstance(o, Conflict) for o in outcomes)
+    assert await table.read(ACME, document.id) == winners[0].after
+
+
+async def test_entries_follow_the_tags_and_the_digest(
+    backend: tuple[DynamoTable, str, _Clients],
+) -> None:
+    table = backend[0]
+    document = await create(table)
+    intent = Intent(new_write_id(), document.id, document.created_at + 60_000)
+    await table.open_intent(ACME, intent)
+    after, change = revised(
+        document,
+        tags=("blue", "green"),
+        checksum=Checksum("sha256", "cd" * 32),
+        sha256="cd" * 32,
+        version=2,
+        content_id=intent.write_id,
+    )
+    await table.commit(ACME, dataclasses.replace(change, intent=intent))
+    found = {}
+    for index in (
+        Index("tag", "red"),
+        Index("tag", "blue"),
+        Index("tag", "green"),
+        Index("sha256", DIGEST),
+        Index("sha256", "cd" * 32),
+    ):
+        page = await table.page(ACME, index, below=None, above=None, limit=10)
+        found[index.value] = list(page.documents)
+    assert found == {
+        "red": [],
+        "blue": [after],
+        "green": [after],
+        DIGEST: [],
+        "cd" * 32: [after],
+    }
+
+
+async def test_a_page_walks_all_shards_newest_first(table: DynamoTable) -> None:
+    documents = [await create(table) for _ in range(12)]
+    expected = [document.id for document in reversed(documents)]
+    for index in (Index(), Index("tag", "red"), Index("sha256", DIGEST)):
+        seen: list[str] = []
+        position, more = None, True
+        while more:
+            page = await table.page(ACME, index, below=position, above=None, limit=5)
+            assert page.examined == len(page.documents) <= 5
+            seen += [document.id for document in page.documents]
+            position, more = page.position, page.more
+        assert seen == expected
+
+
+async def test_a_page_stays_between_its_bounds(table: DynamoTable) -> None:
+    documents = [await create(table) for _ in range(6)]
+    ids = [document.id for document in documents]
+    page = await table.page(ACME, Index(), below=ids[4], above=ids[1], limit=10)
+    assert [document.id for document in page.documents] == [ids[3], ids[2]]
+    assert not page.more
+
+
+async def test_a_reaped_intent_cannot_be_committed(table: DynamoTable) -> None:
+    document, write_id = new_document()
+    intent = Intent(document.content_id, document.id, document.created_at + 60_000)
+    await table.open_intent(ACME, intent)
+    assert await table.reap_intent(ACME, intent)
+    change = Change(write_id=write_id, author="k", before=None, after=document, intent=intent)
+    with pytest.raises(IntentClosed):
+        await table.commit(ACME, change)
+    with pytest.raises(IntentClosed):
+        await table.extend_intent(ACME, intent, document.created_at + 120_000)
+    assert await table.read(ACME, document.id) is None
+    await table.drop_intent(ACME, intent)
+    with pytest.raises(IntentClosed):
+        await table.commit(ACME, change)
+
+
+async def test_a_committed_intent_cannot_be_reaped(table: DynamoTable) -> None:
+    document = await create(table)
+    intent = Intent(document.content_id, document.id, 0)
+    assert not await table.reap_intent(ACME, intent)
+
+
+def a_claim(fingerprint: str = "f") -> Claim:
+    return Claim("k" * 64, new_write_id(), fingerprint)
+
+
+OUTCOME = Settled(Answer(201, {"ETag": '"1"'}, b'{"id":"\xc3\xbc"}'), DIGEST)
+
+
+async def test_a_claimed_key_is_taken_for_others_and_free_after_release(
+    table: DynamoTable,
+) -> None:
+    mine, other = a_claim(), a_claim("other")
+    await table.claim(ACME, mine)
+    await table.claim(ACME, mine)  # its answer was lost: still mine
+    with pytest.raises(ClaimTaken) as taken:
+        await table.claim(ACME, other)
+    assert (taken.value.fingerprint, taken.value.settled) == ("f", None)
+    await table.claim(GLOBEX, a_claim())  # another tenant's keys are its own
+    await table.release_claim(ACME, other)
+    with pytest.raises(ClaimTaken):
+        await table.claim(ACME, other)
+    await table.release_claim(ACME, mine)
+    await table.claim(ACME, other)
+
+
+async def test_a_commit_settles_its_claim_or_fails_whole(table: DynamoTable) -> None:
+    document = await create(table)
+    claim = a_claim()
+    await table.claim(ACME, claim)
+    after, change = revised(document, name="claimed")
+    claimed = dataclasses.replace(change, claim=claim, settled=OUTCOME)
+    stranger = dataclasses.replace(claimed, claim=dataclasses.replace(claim, owner="other"))
+    with pytest.raises(ClaimLost):
+        await table.commit(ACME, stranger)
+    assert await table.read(ACME, document.id) == document
+    await table.commit(ACME, claimed)
+    await table.commit(ACME, claimed)
+    assert await table.read(ACME, document.id) == after
+    with pytest.raises(ClaimTaken) as taken:
+        await table.claim(ACME, a_claim())
+    assert taken.value.settled == OUTCOME
+    await table.release_claim(ACME, claim)  # settled: no longer to be given back
+    with pytest.raises(ClaimTaken):
+        await table.claim(ACME, a_claim())
+
+
+async def test_an_abandoned_claim_is_taken_over_by_the_same_request_only(
+    table: DynamoTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = a_claim()
+    now = time.time()
+    with monkeypatch.context() as past:
+        past.setattr("app.aws.table._now", lambda: int((now - 61) * 1000))
+        await table.claim(ACME, dead)
+    with pytest.raises(ClaimTaken):
+        await table.claim(ACME, a_claim("another request"))
+    await table.claim(ACME, a_claim())
+    with pytest.raises(ClaimLost):
+        await table.extend_claim(ACME, dead)
+    with pytest.raises(ClaimLost):
+        await table.settle_claim(ACME, dead, OUTCOME)
+
+
+async def test_a_claim_ends_after_a_day_whatever_the_table_still_holds(
+    table: DynamoTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = a_claim()
+    now = time.time()
+    with monkeypatch.context() as past:
+        past.setattr("app.aws.table._now", lambda: int((now - 24 * 3600 - 1) * 1000))
+        await table.claim(ACME, old)
+        await table.settle_claim(ACME, old, OUTCOME)
+    await table.claim(ACME, a_claim("another request"))
+
+
+async def test_keys_are_stored_listed_and_revoked(table: DynamoTable) -> None:
+    key = ApiKey(
+        id="a" * 16,
+        tenant=ACME,
+        secret_sha256=DIGEST,
+        scopes=frozenset({"documents:read"}),
+        name="laptop",
+        created_at=1,
+    )
+    await table.write_key(key)
+    assert await table.read_key(key.id) == key
+    assert await table.list_keys(ACME) == [key]
+    assert await table.list_keys(GLOBEX) == []
+    assert await table.list_keys(None) == [key]
+    revoked = await table.revoke_key(key.id, 5)
+    assert revoked == dataclasses.replace(key, revoked_at=5)
+    assert await table.revoke_key(key.id, 9) == revoked
+    assert await table.revoke_key("b" * 16, 9) is None
+
+
+async def test_provisioning_again_changes_nothing_and_refuses_another_table(
+    backend: tuple[DynamoTable, str, _Clients],
+) -> None:
+    _, name, aws = backend
+    said: list[str] = []
+    await asyncio.to_thread(_provision_table, aws, name, said.append)
+    assert said == [f"table {name}: exists, as it should be"]
+    other = name + "-other"
+    await asyncio.to_thread(
+        lambda: aws.dynamodb.create_table(
+            TableName=other,
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        )
+    )
+    with pytest.raises(ProvisionError, match="its key is id"):
+        await asyncio.to_thread(_provision_table, aws, other, said.append)
