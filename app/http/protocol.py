@@ -18,6 +18,8 @@ from app.problems import BadRequest, IncompleteBody
 class Protocol(HttpProtocol):
     """One client's connection."""
 
+    __slots__ = ("_ended",)
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._ended = False

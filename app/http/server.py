@@ -105,13 +105,17 @@ class Server:
 
     async def _start(self) -> AsyncioServer:
         server = await self._app.create_server(
-            sock=self._listener, protocol=Protocol, access_log=False, backlog=_BACKLOG
+            sock=self._listener,
+            protocol=Protocol,
+            access_log=False,
+            backlog=_BACKLOG,
+            asyncio_server_kwargs={"start_serving": False},
         )
         if server is None:
             raise RuntimeError("Sanic gave no server")
         await server.startup()  # type: ignore[no-untyped-call]
         await server.before_start()  # type: ignore[no-untyped-call]
-        await server  # creates the listening server
+        await server.start_serving()  # type: ignore[no-untyped-call]
         await server.after_start()  # type: ignore[no-untyped-call]
         return server
 
