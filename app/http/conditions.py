@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from app.problems import BadHeader, PreconditionFailed, RangeNotSatisfiable
 
 # RFC 9110, 8.8.3: a quoted opaque tag, perhaps weak. Commas may stand inside the quotes.
-_TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\U0010ffff]*")')
-_RANGES = re.compile(r"\s*([^=\s]+)\s*=(.*)", re.DOTALL)
+# Empty elements of the list are to be ignored (5.6.1.2).
+_ELEMENT = re.compile(r'[ \t]*(?:(W/)?("[\x21\x23-\x7e\x80-\U0010ffff]*")[ \t]*)?(?:,|\Z)')
+_RANGES = re.compile(r"[ \t]*([^= \t]+)[ \t]*=(.*)", re.DOTALL)
 _RANGE = re.compile(r"([0-9]*)-([0-9]*)")
 # More digits than any size has: larger is all the same.
 _MAX_DIGITS = 19
@@ -17,7 +18,7 @@ _MAX_DIGITS = 19
 
 @dataclass(frozen=True, slots=True)
 class EtagSet:
-    """`*`, or entity tags with their quotes: strong ones and weak ones."""
+    """`*`, or entity tags: strong ones and weak ones, both with their quotes and without `W/`."""
 
     any: bool = False
     strong: frozenset[str] = frozenset()
@@ -27,42 +28,39 @@ class EtagSet:
         return self.any or etag in self.strong
 
     def matches_weak(self, etag: str) -> bool:
-        return self.any or etag in self.strong or etag in self.weak
+        opaque = etag.removeprefix("W/")
+        return self.any or opaque in self.strong or opaque in self.weak
 
 
 def if_match(value: str | None) -> EtagSet | None:
+    """None without the header. Raises `BadHeader` if it is malformed."""
     return _etags("If-Match", value)
 
 
 def if_none_match(value: str | None) -> EtagSet | None:
+    """None without the header. Raises `BadHeader` if it is malformed."""
     return _etags("If-None-Match", value)
 
 
 def _etags(name: str, value: str | None) -> EtagSet | None:
     if value is None:
         return None
-    if value.strip() == "*":
+    text = value.strip(" \t")
+    if text == "*":
         return EtagSet(any=True)
-    strong, weak = set(), set()
-    position, text = 0, value.strip()
+    strong: set[str] = set()
+    weak: set[str] = set()
+    position = 0
     while position < len(text):
-        match = _TAG.match(text, position)
+        match = _ELEMENT.match(text, position)
         if match is None:
             raise _bad_etag(name)
-        (weak if match[1] else strong).add(match[2])
-        position = _after_comma(name, text, match.end())
+        if match[2] is not None:
+            (weak if match[1] else strong).add(match[2])
+        position = match.end()
     if not strong and not weak:
         raise _bad_etag(name)
     return EtagSet(strong=frozenset(strong), weak=frozenset(weak))
-
-
-def _after_comma(name: str, text: str, position: int) -> int:
-    """Where the next element begins. Empty elements are to be ignored (RFC 9110, 5.6.1)."""
-    rest = text[position:]
-    gap = len(rest) - len(rest.lstrip(" \t,"))
-    if gap < len(rest) and "," not in rest[:gap]:
-        raise _bad_etag(name)
-    return position + gap
 
 
 def _bad_etag(name: str) -> BadHeader:
@@ -90,14 +88,14 @@ def byte_range(
     Another unit than bytes, and several ranges at once, are ignored, as RFC 9110, 14.2, allows.
     Raises `RangeNotSatisfiable` for a range outside the content, or one that is none.
     """
-    if value is None or (if_range is not None and if_range.strip() != etag):
+    if value is None or (if_range is not None and not _is_current(if_range, etag)):
         return None
     match = _RANGES.fullmatch(value)
     if match is None:
         raise _unsatisfiable("Range must be bytes=<first>-<last>", size)
     if match[1].lower() != "bytes":
         return None
-    spans = [_span(part.strip(), size) for part in match[2].split(",") if part.strip()]
+    spans = [_span(part.strip(" \t"), size) for part in match[2].split(",") if part.strip(" \t")]
     if not spans:
         raise _unsatisfiable("Range names no bytes", size)
     if len(spans) > 1:
@@ -106,6 +104,11 @@ def byte_range(
     if first >= size or last < first:
         raise _unsatisfiable("The range lies outside the content", size)
     return first, min(last, size - 1)
+
+
+def _is_current(if_range: str, etag: str) -> bool:
+    """RFC 9110, 13.1.5: compared strongly. A date never holds, as we state none."""
+    return if_range.strip(" \t") == etag and not etag.startswith("W/")
 
 
 def _span(text: str, size: int) -> tuple[int, int]:
@@ -123,7 +126,8 @@ def _span(text: str, size: int) -> tuple[int, int]:
 
 
 def _number(digits: str) -> int:
-    return int(digits) if len(digits) <= _MAX_DIGITS else 10**_MAX_DIGITS
+    significant = digits.lstrip("0") or "0"
+    return int(significant) if len(significant) <= _MAX_DIGITS else 10**_MAX_DIGITS
 
 
 def _unsatisfiable(what: str, size: int) -> RangeNotSatisfiable:

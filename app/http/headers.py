@@ -9,20 +9,21 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import time
 import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import Any, Literal, Protocol
 from urllib.parse import quote, unquote_to_bytes
 
 import orjson
 
-from app.http.json_body import parse_text
+from app.http.json_body import parse_json
 from app.problems import BadHeader, InvalidDocument, MalformedJson
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 DEFAULT_NAME = "untitled"
+MAX_CONTENT_TYPE = 255
 MAX_NAME_CHARACTERS = 255
 MAX_NAME_BYTES = 1024
 MAX_TAGS = 20
@@ -33,22 +34,37 @@ _MAX_KEY_BYTES = 128
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110's token
 _QUOTED = r'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\U0010ffff]|\\[\t \x21-\x7e\x80-\U0010ffff])*"'
-_PARAMETER = re.compile(rf"\s*;\s*(?:({_TOKEN})\s*=\s*({_TOKEN}|{_QUOTED}))?")
-_MEDIA_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}(?:\s*;\s*(?:{_TOKEN}=(?:{_TOKEN}|{_QUOTED}))?)*")
+# In these two no white space can be matched in two ways: with more of them, a short header of
+# semicolons would keep the process busy for ever.
+_PARAMETER = re.compile(rf"[ \t]*;(?:[ \t]*({_TOKEN})[ \t]*=[ \t]*({_TOKEN}|{_QUOTED}))?")
+_MEDIA_TYPE = re.compile(
+    rf"{_TOKEN}/{_TOKEN}(?:[ \t]*;(?:[ \t]*{_TOKEN}=(?:{_TOKEN}|{_QUOTED}))?)*[ \t]*"
+)
+_DISPOSITION_TYPE = re.compile(rf"[ \t]*{_TOKEN}(?=[ \t]*(?:;|\Z))")
 _EXTENDED = re.compile(
     r"([A-Za-z0-9-]+)'[A-Za-z0-9-]*'((?:[!#$&+.^_`|~0-9A-Za-z-]|%[0-9A-Fa-f]{2})*)"
 )
+# RFC 8941: a key, and a bare item: string, bytes, boolean, number or token.
+_KEY = r"[a-z*][a-z0-9_.*-]*"
+_ITEM = (
+    r'(?:"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*"|:[A-Za-z0-9+/=]*:|\?[01]'
+    r"|-?[0-9]{1,15}(?:\.[0-9]{1,3})?|[A-Za-z*][!#$%&'*+.^_`|~0-9A-Za-z:/-]*)"
+)
 _DIGEST_MEMBER = re.compile(
-    r"([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]*):(?:;[a-z*][a-z0-9_.*-]*(?:=[^,;]*)?)*"
+    rf"({_KEY})=:([A-Za-z0-9+/=]*):(?:; *{_KEY}(?:={_ITEM})?)*[ \t]*(?:,[ \t]*(?!\Z)|\Z)"
 )
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TIMESTAMP = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})"
-    r"(?:\.([0-9]{1,30}))?(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
+    r"(?:\.([0-9]+))?(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
 )
 # C0, DEL and C1 controls; overrides of the writing direction; line and paragraph separators.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_HEADER_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
+_HEADER_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY = 86_400
+_MAX_SECOND = 253_402_300_799  # the end of the year 9999
+_MIN_SECOND = -62_135_596_800  # the beginning of the year 1
 _SAFE_INLINE = frozenset(
     {"image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "text/plain"}
 )
@@ -83,28 +99,31 @@ def single(headers: Headers, name: str) -> str | None:
 
 
 def content_type(value: str | None) -> str:
-    """A media type, as it was given."""
-    if value is None or value == "":
+    """A media type, as it was given. Raises `BadHeader` if it is none, or over 255 characters."""
+    trimmed = (value or "").strip(" \t")
+    if not trimmed:
         return DEFAULT_CONTENT_TYPE
-    if not value.isascii() or len(value) > 255 or not _MEDIA_TYPE.fullmatch(value):
+    if len(trimmed) > MAX_CONTENT_TYPE or not trimmed.isascii():
+        raise BadHeader(f"Content-Type may have at most {MAX_CONTENT_TYPE} characters of ASCII.")
+    if not _MEDIA_TYPE.fullmatch(trimmed):
         raise BadHeader("Content-Type must be a media type such as application/pdf.")
-    return value
+    return trimmed
 
 
 def content_digest(value: str | None) -> bytes | None:
-    """The SHA-256 of a `Content-Digest` (RFC 9530), 32 bytes."""
+    """The SHA-256 of a `Content-Digest` (RFC 9530), 32 bytes; None without the header.
+
+    Raises `BadHeader` if it is malformed, or names other algorithms only: not to check what the
+    client wants checked would mislead it.
+    """
     if value is None:
         return None
-    digests: dict[str, str] = {}
-    for member in value.split(","):
-        match = _DIGEST_MEMBER.fullmatch(member.strip())
-        if match is None:
-            raise _bad_digest()
-        digests[match[1]] = match[2]  # RFC 8941, 3.2: the last of a name counts
-    if "sha-256" not in digests:
+    encoded = _digests(value.strip(" \t")).get("sha-256")
+    if encoded is None:
         raise BadHeader("Content-Digest must hold sha-256: no other algorithm is checked.")
     try:
-        digest = base64.b64decode(digests["sha-256"], validate=True)
+        # RFC 8941, 4.2.7: missing padding is no reason to refuse.
+        digest = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except binascii.Error as error:
         raise _bad_digest() from error
     if len(digest) != 32:
@@ -112,13 +131,26 @@ def content_digest(value: str | None) -> bytes | None:
     return digest
 
 
+def _digests(text: str) -> dict[str, str]:
+    """Base 64 by algorithm. RFC 8941, 3.2: the last of a name counts."""
+    found: dict[str, str] = {}
+    position = 0
+    while position < len(text):
+        match = _DIGEST_MEMBER.match(text, position)
+        if match is None:
+            raise _bad_digest()
+        found[match[1]] = match[2]
+        position = match.end()
+    return found
+
+
 def _bad_digest() -> BadHeader:
     return BadHeader("Content-Digest must be sha-256=:<base64 of 32 bytes>:.")
 
 
 def tags(value: str | None) -> tuple[str, ...]:
-    """Comma-separated, percent-encoded UTF-8."""
-    if value is None or value.strip() == "":
+    """Comma-separated, percent-encoded UTF-8. Raises `BadHeader`."""
+    if value is None or value.strip(" \t") == "":
         return ()
     decoded = [_percent_decoded("Document-Tags", part.strip(" \t")) for part in value.split(",")]
     try:
@@ -152,15 +184,15 @@ def validate_tags(value: list[Any]) -> tuple[str, ...]:
 
 
 def metadata(value: str | None) -> dict[str, Any]:
-    """A JSON object in ASCII."""
-    if value is None or value == "":
+    """A JSON object in ASCII, at most 4 KiB of it. Raises `BadHeader`."""
+    if value is None or value.strip(" \t") == "":
         return {}
     if not value.isascii():
         raise BadHeader("Document-Metadata must be ASCII: write other characters as \\uXXXX.")
     if len(value) > MAX_METADATA_BYTES:
         raise BadHeader(f"Document-Metadata may have at most {MAX_METADATA_BYTES} bytes.")
     try:
-        parsed = parse_text(value)
+        parsed = parse_json(value.encode("ascii"))
         if not isinstance(parsed, dict):
             raise InvalidDocument("it must be a JSON object.")
         return validate_metadata(parsed)
@@ -169,9 +201,19 @@ def metadata(value: str | None) -> dict[str, Any]:
 
 
 def validate_metadata(value: dict[str, Any]) -> dict[str, Any]:
-    """At most 4 KiB as compact JSON in UTF-8, so that what fits the header fits here."""
-    if len(orjson.dumps(value)) > MAX_METADATA_BYTES:
-        raise InvalidDocument(f"metadata may have at most {MAX_METADATA_BYTES} bytes as JSON.")
+    """A parsed JSON object of at most 4 KiB as compact JSON in UTF-8. Raises `InvalidDocument`.
+
+    That is how it is stored and answered. What fits the header fits here, but for numbers with
+    an exponent, which are written out: 1e15 takes 18 bytes.
+    """
+    try:
+        size = len(orjson.dumps(value))
+    except orjson.JSONEncodeError as error:
+        raise InvalidDocument("metadata must be JSON: valid UTF-8, integers of 64 bits.") from error
+    if size > MAX_METADATA_BYTES:
+        raise InvalidDocument(
+            f"metadata may have at most {MAX_METADATA_BYTES} bytes as compact JSON; it has {size}."
+        )
     for key in value:
         if not key or len(key.encode()) > _MAX_KEY_BYTES or _FORBIDDEN.search(key):
             raise InvalidDocument(
@@ -191,7 +233,10 @@ def _depth(value: Any) -> int:
 
 
 def idempotency_key(value: str | None) -> str | None:
-    """1 to 255 visible ASCII characters; the quotes of a structured string are taken off."""
+    """1 to 255 visible ASCII characters; the quotes of a structured string are taken off.
+
+    Raises `BadHeader`.
+    """
     if value is None:
         return None
     bare = value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
@@ -204,7 +249,10 @@ def idempotency_key(value: str | None) -> str | None:
 
 
 def file_name(value: str | None) -> str:
-    """The name in a `Content-Disposition` (RFC 6266): `filename*`, else `filename`."""
+    """The name in a `Content-Disposition` (RFC 6266): `filename*`, else `filename`.
+
+    Cut to its last path segment; `untitled` if nothing is left of it. Raises `BadHeader`.
+    """
     if value is None:
         return DEFAULT_NAME
     parameters = _parameters(value)
@@ -213,32 +261,35 @@ def file_name(value: str | None) -> str:
     else:
         name = parameters.get("filename", DEFAULT_NAME)
     try:
-        return validate_name(_last_segment(name) or DEFAULT_NAME)
+        return _cleaned(name) or DEFAULT_NAME
     except InvalidDocument as error:
         raise BadHeader(f"Content-Disposition: {error.detail}") from error
 
 
 def _parameters(value: str) -> Mapping[str, str]:
     """The parameters of `attachment; name=value; …`; the type itself may be missing."""
-    match = re.match(rf"\s*{_TOKEN}(?=\s*(?:;|$))", value)
+    match = _DISPOSITION_TYPE.match(value)
     # Clients that leave the type out are understood, as browsers do.
-    text = value[match.end() :] if match else ";" + value
+    text = (value[match.end() :] if match else ";" + value).rstrip(" \t")
     parameters: dict[str, str] = {}
     position = 0
-    while text[position:].strip():
+    while position < len(text):
         found = _PARAMETER.match(text, position)
         if found is None:
             raise BadHeader(
                 'Content-Disposition must be such as attachment; filename="report.pdf".'
             )
         position = found.end()
-        if found[1] is None:
-            continue
-        name = found[1].lower()
-        if name in parameters:
-            raise BadHeader(f"Content-Disposition has {name} twice.")
-        parameters[name] = _unquoted(found[2])
+        if found[1] is not None:
+            _add(parameters, found[1].lower(), _unquoted(found[2]))
     return parameters
+
+
+def _add(parameters: dict[str, str], name: str, value: str) -> None:
+    if name in parameters:
+        # Two readers may pick different ones; RFC 6266, 4.1, makes it invalid.
+        raise BadHeader("Content-Disposition has a parameter twice.")
+    parameters[name] = value
 
 
 def _unquoted(text: str) -> str:
@@ -266,12 +317,18 @@ def _last_segment(name: str) -> str:
 
 
 def validate_name(name: str) -> str:
-    """A file name in NFC without a path. Raises `InvalidDocument`."""
+    """A file name in NFC without a path. Raises `InvalidDocument`, also if nothing is left."""
+    cleaned = _cleaned(name)
+    if not cleaned:
+        raise InvalidDocument("A name must not be empty, nor end in a slash, nor be . or ...")
+    return cleaned
+
+
+def _cleaned(name: str) -> str:
+    """The last segment in NFC; perhaps empty. What is cut off must be clean, too."""
     if _FORBIDDEN.search(name):
         raise InvalidDocument("A name must not hold control or direction characters.")
     segment = _last_segment(unicodedata.normalize("NFC", name))
-    if not segment:
-        raise InvalidDocument("A name must not be empty.")
     if len(segment) > MAX_NAME_CHARACTERS or len(segment.encode()) > MAX_NAME_BYTES:
         raise InvalidDocument(
             f"A name may have at most {MAX_NAME_CHARACTERS} characters "
@@ -280,12 +337,12 @@ def validate_name(name: str) -> str:
     return segment
 
 
-def content_disposition(disposition: str, name: str) -> str:
+def content_disposition(disposition: Literal["attachment", "inline"], name: str) -> str:
     """RFC 6266: an ASCII name for old clients, the real one beside it where they differ."""
     plain = "".join(c if " " <= c <= "~" and c not in '"\\%' else "_" for c in name)
     value = f'{disposition}; filename="{plain}"'
     if plain != name:
-        value += f"; filename*=UTF-8''{quote(name, safe='!#$&+-.^_`|~')}"
+        value += f"; filename*=UTF-8''{quote(name, safe='!#$&+-.^_`|~', errors='replace')}"
     return value
 
 
@@ -298,26 +355,32 @@ def safe_inline(media_type: str) -> bool:
 
 
 def timestamp(value: str) -> int:
-    """An RFC 3339 time as epoch milliseconds, finer fractions cut. ValueError says why not."""
+    """An RFC 3339 time of the years 1 to 9999 as epoch milliseconds, finer fractions cut.
+
+    A leap second is the first second of the next day, as POSIX clocks have it. ValueError says
+    what is wrong.
+    """
     match = _TIMESTAMP.fullmatch(value)
     if match is None:
         raise ValueError("write it as 2026-03-01T12:00:00Z")
+    seconds = _epoch_second(match)
+    if not _MIN_SECOND <= seconds <= _MAX_SECOND:
+        raise ValueError("the year must be from 0001 to 9999 in UTC")
+    return seconds * 1000 + int((match[7] or "")[:3].ljust(3, "0"))
+
+
+def _epoch_second(match: re.Match[str]) -> int:
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
     leap = second == 60
     try:
-        moment = datetime(
-            year, month, day, hour, minute, 59 if leap else second, tzinfo=_zone(match)
-        )
+        moment = datetime(year, month, day, hour, minute, second - leap, tzinfo=_zone(match))
     except ValueError as error:
         raise ValueError(f"there is no such time ({error})") from error
-    fraction = int((match[7] or "0").ljust(3, "0")[:3])
-    elapsed = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    # A leap second is the first of the next minute, as POSIX clocks have it.
-    seconds = elapsed.days * 86400 + elapsed.seconds + leap
-    result = seconds * 1000 + fraction
-    if not 0 <= result < 253_402_300_800_000:
-        raise ValueError("the year must be from 1970 to 9999")
-    return result
+    elapsed = moment - _EPOCH
+    # RFC 3339, 5.7: leap seconds are added at the end of a day in UTC.
+    if leap and elapsed.seconds != _DAY - 1:
+        raise ValueError("a second 60 is possible only at 23:59:60 UTC")
+    return elapsed.days * _DAY + elapsed.seconds + leap
 
 
 def _zone(match: re.Match[str]) -> timezone:
@@ -331,7 +394,7 @@ def _zone(match: re.Match[str]) -> timezone:
 
 
 def expires(value: str, now: int) -> int:
-    """A `Document-Expires`: in the future. `now` in epoch milliseconds."""
+    """A `Document-Expires`, in the future: both in epoch milliseconds. Raises `BadHeader`."""
     try:
         moment = timestamp(value)
     except ValueError as error:
@@ -343,13 +406,14 @@ def expires(value: str, now: int) -> int:
 
 def format_timestamp(moment: int) -> str:
     """Epoch milliseconds as `2026-03-01T12:00:00.000Z`."""
-    seconds, milliseconds = divmod(moment, 1000)
-    return f"{_formatted_second(seconds)}.{milliseconds:03d}Z"
+    # Half the time of `gmtime` or `isoformat`: 1.0 µs against 2.0 and 1.4.
+    day, rest = divmod(moment, _DAY * 1000)
+    second, millisecond = divmod(rest, 1000)
+    minute, second = divmod(second, 60)
+    hour, minute = divmod(minute, 60)
+    return f"{_formatted_day(day)}T{hour:02d}:{minute:02d}:{second:02d}.{millisecond:03d}Z"
 
 
-def _formatted_second(seconds: int) -> str:
-    t = time.gmtime(seconds)
-    return (
-        f"{t.tm_year:04d}-{t.tm_mon:02d}-{t.tm_mday:02d}T"
-        f"{t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d}"
-    )
+@lru_cache(maxsize=1024)
+def _formatted_day(day: int) -> str:
+    return (_EPOCH + timedelta(days=day)).date().isoformat()

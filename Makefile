@@ -1,0 +1,43 @@
+# Everything that people and CI do with this project. `make` or `make help` lists it.
+.DEFAULT_GOAL := help
+.PHONY: help dev test lint format lock bench-memory ci clean install-dev install-test
+
+ARGS ?=
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# One plain command without a shell: see app/embedded/leader.py for how it learns of signals.
+dev: install-dev ## run the service on an embedded emulator (PORT=8000, ARGS=...)
+	@.venv/bin/python -m app dev $(ARGS)
+
+test: install-test ## run the tests (ARGS='-k name')
+	@.venv/bin/python -m pytest -q $(ARGS)
+
+lint: install-test ## style, types, and the direction of dependencies
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-cache
+
+format: install-test ## format the code and mend what can be mended
+	@.venv/bin/ruff check --fix
+	@.venv/bin/ruff format
+
+bench-memory: install-test ## memory of large uploads and downloads, against its limits
+	@.venv/bin/python load/bench/memory.py $(ARGS)
+
+lock: ## resolve the dependencies anew into poetry.lock (needs Poetry 2)
+	@poetry lock --regenerate
+
+ci: ## all that must hold, as CI runs it
+	@.ci/run
+
+clean: ## remove what can be made again, but for .dev
+	@rm -rf .venv .venv.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+install-dev:
+	@python=$$(scripts/python) && "$$python" scripts/bootstrap dev
+
+install-test:
+	@python=$$(scripts/python) && "$$python" scripts/bootstrap dev test
