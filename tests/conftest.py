@@ -1,0 +1,74 @@
+"""Fixtures for all tests: the engines, and a guard against the network."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support import engines
+from tests.support.engines import Engine
+
+_connect = socket.socket.connect
+
+
+def _guarded(self: socket.socket, address: Any) -> None:
+    if self.family in (socket.AF_INET, socket.AF_INET6):
+        host = address[0]
+        if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+            raise RuntimeError(f"a test tried to reach {host}")
+    _connect(self, address)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def loopback_only() -> Iterator[None]:
+    """No test leaves this machine; nor does it see whatever AWS account the shell is set up for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", _guarded)
+        for name in list(os.environ):
+            if name.startswith("AWS_") and name != "AWS_CA_BUNDLE":
+                patch.delenv(name)
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Engine]:
+    with engines.moto() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with engines.ministack(tmp_path_factory.mktemp("ministack")) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def dynamodb_local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with engines.dynamodb_local(tmp_path_factory.mktemp("dynamodb-local")) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with engines.versitygw(tmp_path_factory.mktemp("versitygw")) as engine:
+        yield engine
+
+
+@pytest.fixture(params=["moto", "ministack", "dynamodb_local"])
+def dynamodb_engine(request: pytest.FixtureRequest) -> Engine:
+    engine: Engine = request.getfixturevalue(request.param)
+    return engine
+
+
+@pytest.fixture(params=["moto", "ministack", "versitygw"])
+def s3_engine(request: pytest.FixtureRequest) -> Engine:
+    engine: Engine = request.getfixturevalue(request.param)
+    return engine
