@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -163,9 +163,9 @@ class DynamoTable:
         writes += [self._settle(tenant, change)] if change.claim else []
         if change.intent:
             writes.append({"Put": self._version(tenant, change)})
-        for name in after_entries.keys() - before_entries.keys():
+        for name in sorted(after_entries.keys() - before_entries.keys()):
             writes.append({"Put": {"TableName": self._table, "Item": after_entries[name]}})
-        for name in before_entries.keys() - after_entries.keys():
+        for name in sorted(before_entries.keys() - after_entries.keys()):
             writes.append({"Delete": {"TableName": self._table, "Key": before_entries[name]}})
         await self._transact(tenant, change, writes)
 
@@ -173,13 +173,11 @@ class DynamoTable:
         backoff = Backoff()
         attempt = 0
         while True:
-            # Each try after a definite cancellation may draw another counter, which needs
-            # another token; a try whose answer was lost is repeated as it was, inside `call`.
-            usage = [self._count(tenant, change)] if change.intent else []
-            payload = {
-                "TransactItems": writes + usage,
-                "ClientRequestToken": f"{change.write_id}-{attempt}",
-            }
+            # Each try after a definite cancellation draws another counter, and so needs another
+            # token; a try whose answer was lost is repeated as it was, inside `call`.
+            token = f"{change.write_id}-{attempt}"
+            usage = [self._count(tenant, change, token)] if change.intent else []
+            payload = {"TransactItems": writes + usage, "ClientRequestToken": token}
             try:
                 await self._client.call("TransactWriteItems", payload, backoff)
             except Refusal as refusal:
@@ -295,9 +293,10 @@ class DynamoTable:
         attributes = items.version_attributes(after, change.author)
         return {"TableName": self._table, "Item": {**key, **attributes}}
 
-    def _count(self, tenant: Tenant, change: Change) -> Item:
-        """Bytes and documents held, on one of several counters so that writers rarely meet."""
-        counter = random.randrange(USAGE_COUNTERS)  # noqa: S311 - spreading load, no secret
+    def _count(self, tenant: Tenant, change: Change, token: str) -> Item:
+        """Bytes and documents held, on one of several counters so that writers rarely meet; drawn
+        from the token, since the same token must go with the same payload."""
+        counter = zlib.crc32(token.encode()) % USAGE_COUNTERS
         return {
             "Update": {
                 "TableName": self._table,
