@@ -224,10 +224,10 @@ def _banner(url: str, key: str, home: Path) -> None:
 API key: {bold}{key}{plain}
 For scripts: . {_relative(home / "env")}
 
-{dim}# store a file, list what is there, read the newest one's bytes{plain}
+{dim}# store a file, list what is there, fetch the newest one as README.copy.md{plain}
 curl -sS {url}/v1/documents {authorization} -H 'Content-Type: text/markdown' -H 'Content-Disposition: attachment; filename="README.md"' --data-binary @README.md
 curl -sS '{url}/v1/documents?limit=5' {authorization}
-curl -sS -OJ {authorization} {url}/v1/documents/$(curl -sS '{url}/v1/documents?limit=1' {authorization} | sed 's/.*"id":"\\([^"]*\\)".*/\\1/')/content
+curl -sS {authorization} -o README.copy.md {url}/v1/documents/$(curl -sS '{url}/v1/documents?limit=1' {authorization} | sed 's/.*"id":"\\([^"]*\\)".*/\\1/')/content
 
 Stop with Ctrl-C. The data stays in {_relative(home)}.
 """

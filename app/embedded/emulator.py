@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -66,13 +65,10 @@ class Emulator:
     def stop(self) -> None:
         """Stop it and wait until its state is saved."""
         process, self._process = self._process, None
-        if process is None:
+        if process is None or process.stdin is None:
             return
-        if process.stdin is not None:
-            with suppress(OSError):
-                process.stdin.close()
-        with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
+        with suppress(OSError):
+            process.stdin.close()  # the sign to end, see `runner`
         try:
             process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
