@@ -109,7 +109,7 @@ class CredentialSource:
         """Whether the chain gave credentials that are good now."""
         try:
             self._current = await asyncio.to_thread(self._load)
-        except Exception as error:  # the chain's providers raise what they like
+        except Exception as error:  # noqa: BLE001 - the chain's providers raise what they like
             self._note(error)
             return False
         self._failure = "the refresh is late"

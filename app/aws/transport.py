@@ -8,29 +8,41 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import os
+import select
 import ssl
-import time
 import urllib.request
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 import httptools
 
 from app.aws.endpoints import Endpoint
 
+log = logging.getLogger("strongroom.aws")
+
 # Servers close idle connections after 20 s or more; one that old is not worth the risk.
-IDLE_SECONDS = 15.0
+IDLE_SECONDS = 20.0
 MAX_REPLY_BYTES = 32 * 1024 * 1024
-_HIGH_WATER = 256 * 1024
-_LOW_WATER = 64 * 1024
-_CHUNK = 256 * 1024
+MAX_HEAD_BYTES = 256 * 1024
+
+# Small, because they bound what each of hundreds of slow readers holds in memory: the high-water
+# mark and one more read.
+_READ_BYTES = 64 * 1024
+_HIGH_WATER = 64 * 1024
+_LOW_WATER = 16 * 1024
+_WRITE_HIGH_WATER = 256 * 1024
+_WRITE_LOW_WATER = 64 * 1024
 _PROXY_REPLY_BYTES = 16 * 1024
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+Chunk = bytes | bytearray | memoryview
 
 
 class TransportError(Exception):
@@ -55,231 +67,298 @@ class Reply:
 
 
 def build_head(method: str, target: str, headers: Sequence[tuple[str, str]]) -> bytes:
-    """The head of a request. Raises ValueError if a part of it would break out of its line."""
-    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
-    if any("\r" in line or "\n" in line for line in lines):
+    """The head of a request. Raises ValueError if a part of it would break out of its place."""
+    if any(character in target for character in " \r\n"):
+        raise ValueError("a space or line break in a request's target")
+    lines = [f"{method} {target} HTTP/1.1", *[f"{name}: {value}" for name, value in headers]]
+    text = "\r\n".join(lines)
+    if text.count("\r") != len(headers) or text.count("\n") != len(headers):
         raise ValueError("a line break in a request's head")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+    return (text + "\r\n\r\n").encode()
 
 
 class _Exchange:
     """One answer in the making, filled by the parser's callbacks."""
 
-    __slots__ = ("begun", "body", "complete", "event", "failure", "headers", "size", "status")
+    __slots__ = (
+        "begun",
+        "body",
+        "complete",
+        "failure",
+        "head_bytes",
+        "head_only",
+        "headers",
+        "size",
+        "status",
+        "streaming",
+        "waiter",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, *, head_only: bool, streaming: bool) -> None:
+        self.head_only = head_only
+        self.streaming = streaming
         self.status = 0
         self.headers: dict[str, str] = {}
         self.body: deque[bytes] = deque()
         self.size = 0  # bytes in `body`
+        self.head_bytes = 0
         self.begun = False  # the head is whole
         self.complete = False
         self.failure: TransportError | None = None
-        self.event: asyncio.Future[None] | None = None
+        self.waiter: asyncio.Future[None] | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.complete or self.failure is not None
+
+    @property
+    def framed(self) -> bool:
+        """Whether the answer tells its own end; else that is the connection's (RFC 9112, 6.3)."""
+        return "content-length" in self.headers or "transfer-encoding" in self.headers
 
     def wake(self) -> None:
-        if self.event is not None and not self.event.done():
-            self.event.set_result(None)
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
 
     def fail(self, error: TransportError) -> None:
-        if not self.complete and self.failure is None:
+        if not self.over:
             self.failure = error
         self.wake()
 
+    def check(self) -> None:
+        if self.failure is not None:
+            raise self.failure
 
-class _Connection(asyncio.Protocol):
-    """A connection that carries one exchange at a time."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+_names: dict[bytes, str] = {}
+
+
+def _lower(name: bytes) -> str:
+    """A header's name; AWS uses the same few again and again."""
+    known = _names.get(name)
+    if known is None:
+        known = name.decode("latin-1").lower()
+        if len(_names) < 256:
+            _names[name] = known
+    return known
+
+
+class _Connection(asyncio.BufferedProtocol):
+    """A connection that carries one exchange at a time.
+
+    `scratch` is where reads go first. All connections of a loop share it: the loop fills it and
+    has it emptied without anything in between.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, scratch: memoryview) -> None:
         self._loop = loop
+        self._scratch = scratch
         self._transport: asyncio.Transport | None = None
         self._parser: Any = None
         self._exchange: _Exchange | None = None
-        self._head_only = False
-        self._streaming = False
-        self._paused = False
-        self._writable: asyncio.Future[None] | None = None
-        self.closed = False
-        self.reusable = True
-        self.used_at = 0.0
+        self._poll: select.poll | None = None
+        self._reading = True
+        self._ended = False  # closed from either side
+        self._reusable = True
+        self._used_at = 0.0
+        self.full = False  # more writing has to wait
 
     # --- what the pool and the caller do ----------------------------------------------------
 
-    def send(self, data: bytes | Sequence[bytes], *, head_only: bool, streaming: bool) -> _Exchange:
-        """Begin an exchange. The first bytes leave at once; see `drained` for more."""
-        if self._transport is None or self.closed:
+    def usable(self) -> bool:
+        """Whether an idle connection may carry another exchange.
+
+        The socket itself is asked, too: a server's goodbye may have arrived without the loop
+        having come round to it, and a request written after it would count as sent.
+        """
+        transport = self._transport
+        if self._ended or transport is None or transport.is_closing():
+            return False
+        if self._loop.time() - self._used_at > IDLE_SECONDS:
+            return False
+        return not self._readable(transport)
+
+    def _readable(self, transport: asyncio.Transport) -> bool:
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(self._poll.poll(0))
+
+    def begin(self, *, head_only: bool = False, streaming: bool = False) -> _Exchange:
+        """Begin an exchange; its first bytes are still to be written. Raises `NotSent`."""
+        if self._ended:
             raise NotSent("the connection was closed")
-        exchange = self._exchange = _Exchange()
+        self._exchange = _Exchange(head_only=head_only, streaming=streaming)
         self._parser = httptools.HttpResponseParser(self)
-        self._head_only, self._streaming = head_only, streaming
-        self.write(data)
-        return exchange
+        return self._exchange
 
-    def write(self, data: bytes | Sequence[bytes]) -> None:
-        if self._transport is None or self.closed:
-            return  # the exchange has failed already
-        if isinstance(data, bytes):
+    def write(self, data: Chunk) -> None:
+        if self._transport is not None and not self._ended:
             self._transport.write(data)
-        else:
-            self._transport.writelines(data)
 
-    async def drained(self) -> None:
-        """Wait until there is room to write more."""
-        if self._writable is not None:
-            await self._writable
-
-    async def changed(self, exchange: _Exchange, timeout: float) -> None:
-        """Wait until the exchange has made progress; a timeout fails it."""
-        waiter = exchange.event = self._loop.create_future()
-        timer = self._loop.call_later(timeout, self._timed_out, exchange)
+    async def changed(self, exchange: _Exchange, ends: float) -> None:
+        """Wait until something happens to the exchange; at `ends` (loop time) it fails."""
+        waiter = exchange.waiter = self._loop.create_future()
+        timer = self._loop.call_at(ends, self._timed_out, exchange)
         try:
             await waiter
         finally:
             timer.cancel()
-            exchange.event = None
+            exchange.waiter = None
 
     def _timed_out(self, exchange: _Exchange) -> None:
         exchange.fail(AnswerLost("no answer in time"))
-        self.close()
 
-    def consumed(self) -> None:
+    def consumed(self, exchange: _Exchange) -> None:
         """The reader has taken bytes: let more come in."""
-        if self._paused and self._exchange is not None and self._exchange.size < _LOW_WATER:
-            self._paused = False
-            if self._transport is not None and not self.closed:
-                self._transport.resume_reading()
+        if not self._reading and exchange.size < _LOW_WATER:
+            self._resume_reading()
 
-    def finish(self) -> bool:
-        """End the exchange; whether the connection may carry another one."""
-        exchange, self._exchange = self._exchange, None
-        clean = exchange is not None and exchange.complete
-        if not clean or not self.reusable or self.closed:
+    def _resume_reading(self) -> None:
+        self._reading = True
+        if self._transport is not None and not self._ended:
+            self._transport.resume_reading()
+
+    def finish(self, *, all_sent: bool) -> bool:
+        """End the exchange. False if the connection cannot carry another one: it is closed."""
+        exchange, self._exchange, self._parser = self._exchange, None, None
+        clean = exchange is not None and exchange.complete and exchange.failure is None
+        if not (clean and all_sent and self._reusable) or self._ended or self._unsent():
             self.close()
             return False
-        self.used_at = time.monotonic()
+        if not self._reading:
+            self._resume_reading()
+        self._used_at = self._loop.time()
         return True
 
+    def _unsent(self) -> bool:
+        """An answer that came early leaves bytes that would go ahead of the next request."""
+        return self._transport is None or self._transport.get_write_buffer_size() > 0
+
     def close(self) -> None:
-        self.closed = True
+        self._ended = True
         if self._transport is not None:
             self._transport.abort()
 
-    # --- asyncio.Protocol -------------------------------------------------------------------
+    # --- asyncio.BufferedProtocol -----------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER, low=_WRITE_LOW_WATER)
 
-    def data_received(self, data: bytes) -> None:
-        if self._exchange is None:  # nobody asked
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._scratch
+
+    def buffer_updated(self, nbytes: int) -> None:
+        exchange = self._exchange
+        if exchange is None:  # nobody asked
             self.close()
             return
+        if exchange.failure is not None:
+            return
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self._exchange.fail(AnswerLost(f"the answer is not HTTP ({error})"))
-            self.close()
+            self._parser.feed_data(self._scratch[:nbytes])
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._garbled(exchange)
+        if not exchange.begun:
+            exchange.head_bytes += nbytes
+            if exchange.head_bytes > MAX_HEAD_BYTES:
+                exchange.fail(AnswerLost("the answer's head is too large"))
+
+    def _garbled(self, exchange: _Exchange) -> None:
+        """Bytes that make no sense; after a whole answer they are only the connection's end."""
+        self._reusable = False
+        exchange.fail(AnswerLost("the answer is not HTTP"))
 
     def eof_received(self) -> bool:
-        self.closed = True
+        self._over(cut=False)
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.closed = True
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
+        self._over(cut=error is not None)
+
+    def _over(self, *, cut: bool) -> None:
+        self._ended = True
         exchange = self._exchange
         if exchange is None:
             return
-        if exchange.begun and error is None and self._until_close(exchange):
+        if exchange.begun and not cut and not exchange.framed:
             exchange.complete = True
-            exchange.wake()
         exchange.fail(AnswerLost("the connection was cut"))
 
-    @staticmethod
-    def _until_close(exchange: _Exchange) -> bool:
-        """Whether the answer's end is the connection's (RFC 9112, 6.3)."""
-        framed = exchange.headers.keys() & {"content-length", "transfer-encoding"}
-        return not framed
-
     def pause_writing(self) -> None:
-        self._writable = self._loop.create_future()
+        self.full = True
 
     def resume_writing(self) -> None:
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-        self._writable = None
+        self.full = False
+        if self._exchange is not None:
+            self._exchange.wake()
 
     # --- httptools --------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        exchange = self._exchange
-        if exchange is None or exchange.complete:  # bytes after the end of the answer
-            self.reusable = False
+        if self._exchange is None or self._exchange.complete:  # more than was asked for
+            self._reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._exchange is not None:
-            self._exchange.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        exchange = self._exchange
+        if exchange is not None and not exchange.complete:
+            exchange.headers[_lower(name)] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         exchange = self._exchange
         if exchange is None or exchange.complete:
             return
-        exchange.status = self._parser.get_status_code()
-        if exchange.status < 200:  # 100 Continue: the answer is still to come
+        status = self._parser.get_status_code()
+        if status < 200:  # 100 Continue: the answer is still to come
+            exchange.headers.clear()
             return
+        exchange.status = status
         exchange.begun = True
         if not self._parser.should_keep_alive():
-            self.reusable = False
-        if self._head_only:
-            # The parser would wait for a body that a HEAD does not have.
+            self._reusable = False
+        if exchange.head_only:  # the parser waits for a body that will not come
             exchange.complete = True
-            self.reusable = False
-        if self._streaming or exchange.complete:
+        if exchange.streaming or exchange.complete:
             exchange.wake()
 
     def on_body(self, data: bytes) -> None:
         exchange = self._exchange
-        if exchange is None or exchange.complete:
+        if exchange is None or exchange.over:
+            self._reusable = False
             return
         exchange.body.append(data)
         exchange.size += len(data)
-        if self._streaming:
+        if exchange.streaming:
             exchange.wake()
-            if exchange.size > _HIGH_WATER and not self._paused and self._transport is not None:
-                self._paused = True
+            if exchange.size > _HIGH_WATER and self._reading and self._transport is not None:
+                self._reading = False
                 self._transport.pause_reading()
         elif exchange.size > MAX_REPLY_BYTES:
             exchange.fail(AnswerLost("the answer is too large"))
-            self.close()
 
     def on_message_complete(self) -> None:
         exchange = self._exchange
-        if exchange is None:
-            return
-        if not exchange.begun:  # the end of a 1xx
-            exchange.headers.clear()
-            return
-        exchange.complete = True
-        exchange.wake()
-
-
-_Key = tuple[str, str, int]
+        if exchange is not None and exchange.begun and exchange.failure is None:
+            exchange.complete = True
+            exchange.wake()
 
 
 class _Pool:
-    """Connections to one server."""
+    """Connections to one server. `open` counts places: idle, in use, or being connected."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.open = 0
         self.idle: list[_Connection] = []
         self.waiters: deque[asyncio.Future[_Connection | None]] = deque()
+        self.trouble = ""  # why the last attempt to connect failed
 
-    def take_idle(self) -> _Connection | None:
+    def take(self) -> _Connection | None:
         """The connection used last, which is the least likely to be stale."""
         while self.idle:
             connection = self.idle.pop()
-            if not connection.closed and time.monotonic() - connection.used_at < IDLE_SECONDS:
+            if connection.usable():
                 return connection
             connection.close()
             self.open -= 1
@@ -297,9 +376,36 @@ class _Pool:
         else:
             self.idle.append(connection)
 
+    async def wait(self, ends: float) -> _Connection | None:
+        """A connection that became free, or None for the place of one. Raises `NotSent`."""
+        waiter: asyncio.Future[_Connection | None] = asyncio.get_running_loop().create_future()
+        self.waiters.append(waiter)
+        try:
+            async with asyncio.timeout_at(ends):
+                return await waiter
+        except BaseException as error:
+            self._leave(waiter)
+            if isinstance(error, TimeoutError):
+                raise NotSent("every connection is in use") from error
+            raise
+
+    def _leave(self, waiter: asyncio.Future[_Connection | None]) -> None:
+        if waiter in self.waiters:
+            self.waiters.remove(waiter)
+        elif waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+            self.give(waiter.result())  # it came just as we left
+
+    def close(self) -> None:
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(NotSent("the client is closed"))
+        self.open -= len(self.idle)
+        self.idle.clear()
+
 
 class Transport:
-    """A client of a few servers. `max_connections` is per server."""
+    """A client of a few servers, for one event loop."""
 
     def __init__(
         self,
@@ -308,105 +414,122 @@ class Transport:
         connect_timeout: float = 3.0,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
+        """`max_connections` is per server, `connect_timeout` in seconds. Proxies are read from
+        the environment now, the CA bundle with the first TLS connection."""
         self._max_connections = max_connections
         self._connect_timeout = connect_timeout
         self._ssl = ssl_context
-        self._pools: dict[_Key, _Pool] = {}
+        self._proxies = urllib.request.getproxies_environment()
+        self._pools: dict[tuple[str, str, int], _Pool] = {}
         self._live: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        self._scratch = memoryview(bytearray(_READ_BYTES))
+        self._closed = False
+        self.opened_total = 0
+
+    @property
+    def open(self) -> int:
+        """Connections, those being made included."""
+        return sum(pool.open for pool in self._pools.values())
+
+    @property
+    def idle(self) -> int:
+        return sum(len(pool.idle) for pool in self._pools.values())
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a connection."""
+        return sum(len(pool.waiters) for pool in self._pools.values())
 
     async def request(
         self,
         endpoint: Endpoint,
         head: bytes,
-        body: bytes | Sequence[bytes] = b"",
+        body: bytes | Sequence[Chunk] = b"",
         *,
         timeout: float,
         method_is_head: bool = False,
     ) -> Reply:
-        """The whole answer. `timeout` bounds the wait for a connection, and then the time in
-        which nothing moves. Raises `NotSent` or `AnswerLost`."""
+        """The whole answer, of at most 32 MiB. Raises `NotSent` or `AnswerLost`.
+
+        A body of bytes: all is to be done within `timeout` seconds. A body of chunks: so much is
+        given to the wait for a connection, to every step of sending, and to the answer.
+        """
         pool = self._pool(endpoint)
-        connection = await self._acquire(pool, endpoint, timeout)
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + timeout
+        connection = pool.take() or await self._acquire(pool, endpoint, ends)
+        all_sent = False
         try:
-            exchange = self._begin(connection, head, body, method_is_head, streaming=False)
-            if not isinstance(body, bytes):
-                await self._send_rest(connection, exchange, body, timeout)
-            while not exchange.complete:
-                if exchange.failure is not None:
-                    raise exchange.failure
-                await connection.changed(exchange, timeout)
-            return Reply(exchange.status, exchange.headers, b"".join(exchange.body))
+            exchange = connection.begin(head_only=method_is_head)
+            if isinstance(body, bytes):
+                connection.write(head + body)
+                all_sent = True
+                while not exchange.over:
+                    await connection.changed(exchange, ends)
+            else:
+                all_sent = await self._send(connection, exchange, head, body, timeout)
+                while not exchange.over:
+                    await connection.changed(exchange, loop.time() + timeout)
+            exchange.check()
         finally:
-            self._release(pool, connection)
+            self._release(pool, connection, all_sent)
+        chunks = exchange.body
+        whole = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return Reply(exchange.status, exchange.headers, whole)
 
     @asynccontextmanager
     async def stream(
         self, endpoint: Endpoint, head: bytes, *, timeout: float, idle_timeout: float
     ) -> AsyncIterator[StreamedReply]:
-        """An answer whose body is read as it comes. Leaving early closes the connection."""
+        """An answer whose body is read as it comes. Leaving early closes the connection.
+
+        `timeout` is for the head, `idle_timeout` for every wait for more of the body (seconds).
+        Raises `NotSent` or `AnswerLost`.
+        """
         pool = self._pool(endpoint)
-        connection = await self._acquire(pool, endpoint, timeout)
+        ends = asyncio.get_running_loop().time() + timeout
+        connection = pool.take() or await self._acquire(pool, endpoint, ends)
         try:
-            exchange = self._begin(connection, head, b"", False, streaming=True)
+            exchange = connection.begin(streaming=True)
+            connection.write(head)
             while not exchange.begun:
-                if exchange.failure is not None:
-                    raise exchange.failure
-                await connection.changed(exchange, timeout)
+                exchange.check()
+                await connection.changed(exchange, ends)
             yield StreamedReply(connection, exchange, idle_timeout)
         finally:
-            self._release(pool, connection)
+            self._release(pool, connection, all_sent=True)
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection. Requests that wait, and later ones, get `NotSent`."""
+        self._closed = True
+        for pool in self._pools.values():
+            pool.close()
         for connection in list(self._live):
             connection.close()
         self._live.clear()
         await asyncio.sleep(0)  # lets the transports say goodbye
 
-    @property
-    def open(self) -> int:
-        return sum(pool.open for pool in self._pools.values())
-
-    @property
-    def waiting(self) -> int:
-        return sum(len(pool.waiters) for pool in self._pools.values())
-
-    # --- an exchange ------------------------------------------------------------------------
+    # --- sending ----------------------------------------------------------------------------
 
     @staticmethod
-    def _begin(
+    async def _send(
         connection: _Connection,
+        exchange: _Exchange,
         head: bytes,
-        body: bytes | Sequence[bytes],
-        head_only: bool,
-        *,
-        streaming: bool,
-    ) -> _Exchange:
-        first = head + body if isinstance(body, bytes) else head
-        return connection.send(first, head_only=head_only, streaming=streaming)
-
-    @staticmethod
-    async def _send_rest(
-        connection: _Connection, exchange: _Exchange, body: Sequence[bytes], timeout: float
-    ) -> None:
-        """Send the chunks no faster than they are taken; stop if an answer comes before."""
-        pending = 0
-        for chunk in body:
-            connection.write(chunk)
-            pending += len(chunk)
-            if pending < _CHUNK:
-                continue
-            pending = 0
-            if exchange.complete or exchange.failure is not None:
-                break
-            try:
-                async with asyncio.timeout(timeout):
-                    await connection.drained()
-            except TimeoutError as error:
-                raise AnswerLost("the request is not taken") from error
-        else:
-            return
-        connection.reusable = False  # the rest of the body was never sent
+        body: Sequence[Chunk],
+        timeout: float,
+    ) -> bool:
+        """Send the chunks no faster than they are taken. False if the exchange was over before:
+        a server may answer without having read everything."""
+        loop = asyncio.get_running_loop()
+        connection.write(head)
+        for piece in _pieces(body):
+            while connection.full and not exchange.over:
+                await connection.changed(exchange, loop.time() + timeout)
+            if exchange.over:
+                return False
+            connection.write(piece)
+        return True
 
     # --- connections ------------------------------------------------------------------------
 
@@ -417,113 +540,123 @@ class Transport:
             pool = self._pools[key] = _Pool(self._max_connections)
         return pool
 
-    async def _acquire(self, pool: _Pool, endpoint: Endpoint, timeout: float) -> _Connection:
-        connection = pool.take_idle()
-        if connection is not None:
-            return connection
-        if pool.open >= pool.limit:
-            connection = await self._wait(pool, timeout)
-            if connection is not None and not connection.closed:
-                return connection
-            if connection is not None:
-                self._live.discard(connection)
-        else:
+    async def _acquire(self, pool: _Pool, endpoint: Endpoint, ends: float) -> _Connection:
+        """A connection where none is idle: a new one, or the next that becomes free."""
+        if self._closed:
+            raise NotSent("the client is closed")
+        if pool.open < pool.limit:
             pool.open += 1
+        else:
+            freed = await pool.wait(ends)
+            if freed is not None and freed.usable():
+                return freed
+            if freed is not None:
+                freed.close()
         try:
-            connection = await self._connect(endpoint, min(timeout, self._connect_timeout))
+            connection = await self._connect(pool, endpoint, ends)
         except BaseException:
             pool.give(None)
             raise
         self._live.add(connection)
+        self.opened_total += 1
         return connection
 
-    @staticmethod
-    async def _wait(pool: _Pool, timeout: float) -> _Connection | None:
-        """A connection that became free, or None for the place of one."""
-        waiter: asyncio.Future[_Connection | None] = asyncio.get_running_loop().create_future()
-        pool.waiters.append(waiter)
-        try:
-            async with asyncio.timeout(timeout):
-                return await waiter
-        except BaseException as error:
-            if waiter.done() and not waiter.cancelled():  # it came just as we left
-                pool.give(waiter.result())
-            if isinstance(error, TimeoutError):
-                raise NotSent("every connection is in use") from error
-            raise
-
-    def _release(self, pool: _Pool, connection: _Connection) -> None:
-        if connection.finish():
+    def _release(self, pool: _Pool, connection: _Connection, all_sent: bool) -> None:
+        if connection.finish(all_sent=all_sent) and not self._closed:
             pool.give(connection)
         else:
             self._live.discard(connection)
             pool.give(None)
 
-    async def _connect(self, endpoint: Endpoint, timeout: float) -> _Connection:
+    async def _connect(self, pool: _Pool, endpoint: Endpoint, ends: float) -> _Connection:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(timeout):
-                proxy = _proxy(endpoint)
-                if proxy is not None:
-                    return await self._connect_through(loop, endpoint, proxy)
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(loop),
-                    endpoint.host,
-                    endpoint.port,
-                    ssl=self._context(endpoint),
-                )
-                return connection
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
+            async with asyncio.timeout_at(min(ends, loop.time() + self._connect_timeout)):
+                connection = await self._dial(loop, endpoint)
+        except (OSError, TimeoutError, ValueError) as error:  # TLS's errors are OSErrors
+            self._complain(pool, endpoint, error)
             raise NotSent(f"cannot connect ({type(error).__name__})") from error
+        pool.trouble = ""
+        if self._closed:
+            connection.close()
+            raise NotSent("the client is closed")
+        return connection
 
-    async def _connect_through(
+    @staticmethod
+    def _complain(pool: _Pool, endpoint: Endpoint, error: Exception) -> None:
+        """Said once for as long as it stays the same: every request would repeat it."""
+        trouble = f"{type(error).__name__}: {error}"
+        if pool.trouble != trouble:
+            pool.trouble = trouble
+            extra = {"endpoint": endpoint.authority, "reason": trouble}
+            log.warning("cannot connect", extra=extra)
+
+    async def _dial(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> _Connection:
+        proxy = self._proxy(endpoint)
+        if proxy is not None:
+            return await self._dial_through(loop, endpoint, proxy)
+        context = self._context() if endpoint.scheme == "https" else None
+        _, connection = await loop.create_connection(
+            lambda: _Connection(loop, self._scratch), endpoint.host, endpoint.port, ssl=context
+        )
+        return connection
+
+    async def _dial_through(
         self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint, proxy: str
     ) -> _Connection:
         """A tunnel by CONNECT, and TLS to the server inside it."""
         address = urlsplit(proxy)
-        reader, writer = await asyncio.open_connection(
-            address.hostname, address.port or 80, limit=_PROXY_REPLY_BYTES
+        if address.scheme not in ("http", "https"):
+            raise ValueError("only http and https proxies can be used")
+        secure = address.scheme == "https"
+        raw, tunnel = await loop.create_connection(
+            lambda: _Tunnel(loop),
+            address.hostname or "",
+            address.port or (443 if secure else 80),
+            ssl=self._context() if secure else None,
         )
         try:
-            authority = f"{endpoint.host}:{endpoint.port}"
-            head = [("Host", authority)]
-            if address.username is not None:
-                user = f"{unquote(address.username)}:{unquote(address.password or '')}"
-                token = base64.b64encode(user.encode()).decode()
-                head.append(("Proxy-Authorization", f"Basic {token}"))
-            writer.write(build_head("CONNECT", authority, head))
-            answer = await reader.readuntil(b"\r\n\r\n")
-            if answer.split(b" ", 2)[1:2] != [b"200"]:
-                raise OSError("the proxy refuses")
-            return await self._take_over(loop, writer.transport, endpoint)
+            await tunnel.ask(f"{_bracketed(endpoint.host)}:{endpoint.port}", _basic(proxy))
+            return await self._take_over(loop, raw, endpoint)
         except BaseException:
-            writer.transport.abort()
+            raw.abort()
             raise
 
     async def _take_over(
-        self, loop: asyncio.AbstractEventLoop, raw: asyncio.WriteTransport, endpoint: Endpoint
+        self, loop: asyncio.AbstractEventLoop, raw: asyncio.Transport, endpoint: Endpoint
     ) -> _Connection:
-        connection = _Connection(loop)
-        context = self._context(endpoint)
-        if context is None:
+        connection = _Connection(loop, self._scratch)
+        if endpoint.scheme != "https":
             raw.set_protocol(connection)
             connection.connection_made(raw)
             return connection
-        secured = await loop.start_tls(raw, connection, context, server_hostname=endpoint.host)
+        secured = await loop.start_tls(
+            raw, connection, self._context(), server_hostname=endpoint.host
+        )
         if secured is None:
-            raise OSError("TLS failed")
+            raise OSError("the connection was closed during the TLS handshake")
         connection.connection_made(secured)
         return connection
 
-    def _context(self, endpoint: Endpoint) -> ssl.SSLContext | None:
-        if endpoint.scheme != "https":
-            return None
+    def _context(self) -> ssl.SSLContext:
         if self._ssl is None:
             # AWS_CA_BUNDLE is the SDKs' own name; SSL_CERT_FILE is honoured by OpenSSL itself.
             bundle = os.environ.get("AWS_CA_BUNDLE") or None
             self._ssl = ssl.create_default_context(cafile=bundle)
             self._ssl.set_alpn_protocols(["http/1.1"])
         return self._ssl
+
+    def _proxy(self, endpoint: Endpoint) -> str | None:
+        """The proxy that the environment names for this endpoint; never for loopback, where
+        emulators are."""
+        proxy = self._proxies.get(endpoint.scheme)
+        if not proxy or endpoint.host in _LOOPBACK:
+            return None
+        address = f"{endpoint.host}:{endpoint.port}"
+        bypass: Any = urllib.request.proxy_bypass_environment  # type: ignore[attr-defined]
+        if bypass(address, self._proxies):
+            return None
+        return proxy if "://" in proxy else "http://" + proxy
 
 
 class StreamedReply:
@@ -539,20 +672,20 @@ class StreamedReply:
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives. Ends only at its real end; raises `AnswerLost` before that."""
         exchange, connection = self._exchange, self._connection
+        loop = asyncio.get_running_loop()
         while True:
             while exchange.body:
                 chunk = exchange.body.popleft()
                 exchange.size -= len(chunk)
-                connection.consumed()
+                connection.consumed(exchange)
                 yield chunk
             if exchange.complete:
                 return
-            if exchange.failure is not None:
-                raise exchange.failure
-            await connection.changed(exchange, self._idle_timeout)
+            exchange.check()
+            await connection.changed(exchange, loop.time() + self._idle_timeout)
 
-    async def read(self, limit: int = MAX_REPLY_BYTES) -> bytes:
-        """The whole body, at most `limit` bytes of it."""
+    async def read(self, limit: int) -> bytes:
+        """The body's beginning: at least `limit` bytes of it, or all."""
         found, size = [], 0
         async for chunk in self.chunks():
             found.append(chunk)
@@ -562,17 +695,61 @@ class StreamedReply:
         return b"".join(found)
 
 
-def _proxy(endpoint: Endpoint) -> str | None:
-    """The proxy that the environment names for this endpoint."""
-    proxies = urllib.request.getproxies_environment()
-    proxy = proxies.get(endpoint.scheme)
-    if not proxy or _bypassed(endpoint.host, proxies):
+class _Tunnel(asyncio.Protocol):
+    """Asks a proxy for a way to a server."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._answer: asyncio.Future[bytes] = loop.create_future()
+        self._received = b""
+        self._transport: asyncio.Transport | None = None
+
+    async def ask(self, authority: str, authorization: str | None) -> None:
+        """Raises OSError unless the proxy agrees."""
+        headers = [("host", authority)]
+        if authorization is not None:
+            headers.append(("proxy-authorization", authorization))
+        if self._transport is not None:
+            self._transport.write(build_head("CONNECT", authority, headers))
+        answer = await self._answer
+        status = answer.split(b" ", 2)[1:2]
+        if status != [b"200"]:
+            code = b"".join(status)[:3].decode("latin-1")
+            raise OSError(f"the proxy refuses the connection ({code})")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        whole = self._received.endswith(b"\r\n\r\n")
+        if not self._answer.done() and (whole or len(self._received) > _PROXY_REPLY_BYTES):
+            self._answer.set_result(self._received)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self._answer.done():
+            # What has come is the answer, if any: a refusal may have a body and then a close.
+            self._answer.set_result(self._received)
+
+
+def _pieces(chunks: Sequence[Chunk]) -> Iterator[Chunk]:
+    """The chunks, large ones cut, so that no write outruns the flow control."""
+    for chunk in chunks:
+        if len(chunk) <= _WRITE_HIGH_WATER:
+            yield chunk
+            continue
+        view = memoryview(chunk)
+        for start in range(0, len(view), _WRITE_HIGH_WATER):
+            yield view[start : start + _WRITE_HIGH_WATER]
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _basic(proxy: str) -> str | None:
+    """The Proxy-Authorization of a URL with a user in it."""
+    address = urlsplit(proxy)
+    if address.username is None:
         return None
-    return proxy if "://" in proxy else "http://" + proxy
-
-
-def _bypassed(host: str, proxies: dict[str, str]) -> bool:
-    if host in ("localhost", "127.0.0.1", "::1"):
-        return True
-    bypassed: bool = urllib.request.proxy_bypass_environment(host, proxies)  # type: ignore[attr-defined]
-    return bypassed
+    user = f"{unquote(address.username)}:{unquote(address.password or '')}"
+    return "Basic " + base64.b64encode(user.encode()).decode()

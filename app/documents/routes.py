@@ -220,8 +220,7 @@ class DocumentRoutes:
         return response
 
     async def _find(self, exchange: Exchange) -> Document:
-        document = await self._documents.read(exchange.caller.tenant, exchange.params["id"])
-        return document
+        return await self._documents.read(exchange.caller.tenant, exchange.params["id"])
 
     # --- the table --------------------------------------------------------------------------
 

@@ -218,6 +218,18 @@ def _say(text: str) -> None:
 def _banner(url: str, key: str, home: Path) -> None:
     bold, dim, plain = ("\033[1m", "\033[2m", "\033[0m") if wants_colour(sys.stdout) else ("",) * 3
     authorization = f"-H 'Authorization: Bearer {key}'"
+    described = (
+        "-H 'Content-Type: text/markdown' "
+        "-H 'Content-Disposition: attachment; filename=\"README.md\"'"
+    )
+    newest = f"curl -sS '{url}/v1/documents?limit=1' {authorization}"
+    an_id = 'sed \'s/.*"id":"\\([^"]*\\)".*/\\1/\''
+    store = f"curl -sS {url}/v1/documents {authorization} {described} --data-binary @README.md"
+    listing = f"curl -sS '{url}/v1/documents?limit=5' {authorization}"
+    fetch = (
+        f"curl -sS {authorization} -o README.copy.md "
+        f"{url}/v1/documents/$({newest} | {an_id})/content"
+    )
     _say(
         f"""
 {bold}Strongroom is at {url}{plain}    {dim}the API: {url}/docs{plain}
@@ -225,9 +237,9 @@ API key: {bold}{key}{plain}
 For scripts: . {_relative(home / "env")}
 
 {dim}# store a file, list what is there, fetch the newest one as README.copy.md{plain}
-curl -sS {url}/v1/documents {authorization} -H 'Content-Type: text/markdown' -H 'Content-Disposition: attachment; filename="README.md"' --data-binary @README.md
-curl -sS '{url}/v1/documents?limit=5' {authorization}
-curl -sS {authorization} -o README.copy.md {url}/v1/documents/$(curl -sS '{url}/v1/documents?limit=1' {authorization} | sed 's/.*"id":"\\([^"]*\\)".*/\\1/')/content
+{store}
+{listing}
+{fetch}
 
 Stop with Ctrl-C. The data stays in {_relative(home)}.
 """

@@ -85,7 +85,7 @@ class Edge:
             return await self._serve(route, exchange), None
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001 - every error gets an answer
+        except Exception as error:
             if exchange.request.responded:
                 # The answer has begun: breaking it off is the only way to say that it is wrong.
                 log.warning("an answer was broken off", extra={"reason": str(error)})

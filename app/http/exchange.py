@@ -86,7 +86,7 @@ class Exchange:
     def content_length(self) -> int | None:
         """The declared length in bytes; None for a chunked body."""
         stream = self._stream
-        if stream is None or stream.request_body == "chunked":
+        if stream is None or stream.request_body == "chunked":  # type: ignore[comparison-overlap]
             return None
         return int(stream.request_bytes or 0)
 

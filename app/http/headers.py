@@ -73,7 +73,7 @@ _SAFE_INLINE = frozenset(
 class Headers(Protocol):
     """A multi-valued mapping, as Sanic's."""
 
-    def getall(self, key: str, default: Any = ...) -> Any: ...
+    def getall(self, key: str, default: None) -> list[Any] | None: ...
 
 
 def single(headers: Headers, name: str) -> str | None:

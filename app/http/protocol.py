@@ -36,7 +36,7 @@ class Protocol(HttpProtocol):
 
     async def receive_more(self) -> None:
         if not self._ended:
-            await super().receive_more()
+            await super().receive_more()  # type: ignore[no-untyped-call]
         if self._ended and not self.recv_buffer:
             self._refuse_end()
 

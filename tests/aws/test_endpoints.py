@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,14 @@ from app.aws.endpoints import Endpoint, resolve, resolve_endpoint, resolve_regio
 
 
 @pytest.fixture(autouse=True)
-def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An AWS config file that is not there yet; the machine's own is not seen."""
     for name in [*os.environ]:
         if name.startswith("AWS_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    yield tmp_path / "config"
+    return tmp_path / "config"
 
 
 @pytest.mark.parametrize(

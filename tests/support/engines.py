@@ -128,7 +128,9 @@ def versitygw(home: Path) -> Iterator[Engine]:
 
 
 @contextlib.contextmanager
-def _process(command: list[str], port: int, log: Path, environment: dict[str, str]) -> Iterator[None]:
+def _process(
+    command: list[str], port: int, log: Path, environment: dict[str, str]
+) -> Iterator[None]:
     """A server that is there once its port answers, and gone at the end."""
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -137,6 +139,7 @@ def _process(command: list[str], port: int, log: Path, environment: dict[str, st
             stdout=output,
             stderr=subprocess.STDOUT,
             env=os.environ | environment,
+            cwd=log.parent,  # DynamoDB Local leaves a file where it stands
         )
     try:
         _await_port(process, port, log)
