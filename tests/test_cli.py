@@ -1,0 +1,138 @@
+"""The command line, as an operator meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.engines import Engine, free_port
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("AWS_") and name not in ("DYNAMODB_TABLE", "S3_BUCKET", "PORT")
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        cwd=ROOT,
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def on(engine: Engine, name: str) -> dict[str, str]:
+    return {
+        "DYNAMODB_TABLE": name,
+        "S3_BUCKET": name,
+        "AWS_ENDPOINT_URL": engine.url,
+        "AWS_ACCESS_KEY_ID": engine.access_key,
+        "AWS_SECRET_ACCESS_KEY": engine.secret_key,
+        "AWS_REGION": engine.region,
+    }
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[], ["serve"], ["dev"], ["provision"], ["keys"], ["keys", "create"], ["keys", "list"],
+     ["keys", "revoke"], ["probe"]],
+)  # fmt: skip
+def test_every_command_explains_itself(command: list[str]) -> None:
+    done = run(*command, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "usage: python -m app" in done.stdout
+    assert len(done.stdout.splitlines()) > 4
+
+
+@pytest.mark.parametrize("command", [["serve"], ["provision"], ["keys", "list", "--all"]])
+def test_a_bad_configuration_is_one_message_that_names_every_variable(command: list[str]) -> None:
+    done = run(*command, PORT="99999999", S3_BUCKET="Not_A_Bucket", LIST_SHARDS="many")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    for name in ("DYNAMODB_TABLE", "S3_BUCKET", "PORT", "LIST_SHARDS"):
+        assert f"  {name}: " in done.stderr
+    assert "Not_A_Bucket" not in done.stderr
+
+
+def test_a_bad_aws_setting_is_one_message(ministack: Engine) -> None:
+    for bad in ({"AWS_ENDPOINT_URL": "ftp://x"}, {"AWS_PROFILE": "missing"}):
+        done = run("keys", "list", "--all", **(on(ministack, "unused") | bad))
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_is_taken_is_one_message(ministack: Engine) -> None:
+    port = ministack.url.rpartition(":")[2]
+    done = run("serve", **(on(ministack, "unused") | {"HOST": "127.0.0.1", "PORT": port}))
+    assert done.returncode == 2
+    assert "Set PORT to a free port" in done.stderr
+
+
+def test_keys_are_created_listed_and_revoked(ministack: Engine) -> None:
+    variables = on(ministack, "cli-keys")
+    for said in ("created", "exists, as it should be"):
+        done = run("provision", **variables)
+        assert done.returncode == 0, done.stderr
+        assert f"table cli-keys: {said}" in done.stdout
+        assert f"bucket cli-keys: {said}" in done.stdout
+    made = run("keys", "create", "--tenant", "acme", "--json", **variables)
+    [key] = json.loads(made.stdout)
+    assert key["key"].startswith(f"sr_{key['id']}_")
+    assert key["scopes"] == ["documents:read", "documents:write"]
+    listed = json.loads(run("keys", "list", "--tenant", "acme", "--json", **variables).stdout)
+    assert [one["id"] for one in listed] == [key["id"]]
+    assert "key" not in listed[0]
+    assert run("keys", "revoke", key["id"], **variables).returncode == 0
+    listed = json.loads(run("keys", "list", "--all", "--json", **variables).stdout)
+    assert listed[0]["revoked_at"]
+    missing = run("keys", "revoke", "nosuchkey", **variables)
+    assert missing.returncode == 1
+    assert "there is no key nosuchkey" in missing.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--tenant", "A B"],
+        ["--tenant", "acme", "--expires", "soon"],
+        ["--tenant", "acme", "--expires", "2001-01-01T00:00:00Z"],
+    ],
+)
+def test_a_key_that_cannot_be_is_refused(arguments: list[str], ministack: Engine) -> None:
+    done = run("keys", "create", *arguments, **on(ministack, "unused"))
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_provision_refuses_what_differs_and_changes_nothing(ministack: Engine) -> None:
+    import boto3
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=ministack.url,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    client.create_bucket(Bucket="cli-differs")
+    done = run("provision", **on(ministack, "cli-differs"))
+    assert done.returncode == 1
+    assert "bucket cli-differs: exists, but differs" in done.stderr
+    assert "versioning is not enabled" in done.stderr
+    assert "Status" not in client.get_bucket_versioning(Bucket="cli-differs")
+
+
+def test_a_probe_of_nothing_fails_in_one_line() -> None:
+    done = run("probe", f"http://127.0.0.1:{free_port()}/livez")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
