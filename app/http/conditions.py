@@ -118,8 +118,7 @@ def _span(text: str, size: int) -> tuple[int, int]:
         raise _unsatisfiable("Range must be bytes=<first>-<last>", size)
     first, last = match[1], match[2]
     if not first:
-        length = _number(last)
-        return (size, size) if length == 0 else (max(0, size - length), size - 1)
+        return max(0, size - _number(last)), size - 1
     if last and _number(last) < _number(first):
         raise _unsatisfiable("The range ends before it begins", size)
     return _number(first), _number(last) if last else max(size - 1, _number(first))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.http.conditions import (
@@ -16,7 +16,7 @@ from app.http.conditions import (
     not_modified,
     require,
 )
-from app.problems import BadHeader, PreconditionFailed, Problem, RangeNotSatisfiable
+from app.problems import BadHeader, PreconditionFailed, RangeNotSatisfiable
 
 ETAG = '"7"'
 _OPAQUE = st.text(
@@ -57,7 +57,7 @@ def test_every_listed_tag_matches_and_weak_ones_only_weakly(
 
 
 def test_commas_and_slashes_may_stand_inside_the_quotes() -> None:
-    wanted = _set('"a,b", W/"c, d"'.replace(", d", ",d") + ', "W/"')
+    wanted = _set('"a,b", W/"c,d", "W/"')
     assert wanted == EtagSet(strong=frozenset({'"a,b"', '"W/"'}), weak=frozenset({'"c,d"'}))
 
 
@@ -201,7 +201,7 @@ def test_nothing_of_an_empty_document_can_be_ranged(value: str) -> None:
         *("", "bytes", "bytes=", "bytes=,", "bytes=-", "bytes=abc", "bytes=5-2", "bytes=1"),
         *("bytes=1--2", "bytes=--1", "bytes=-1-", "bytes=1-2-3", "bytes=1 - 2", "bytes=+1-2"),
         *("bytes=1-2,abc", "bytes=0-1,5-2", "bytes=0x1-2", "bytes=1-2;", "bytes 1-2", "=1-2"),
-        *("bytes=١-٢", "bytes=\xa01-2", "bytes=1-2\n", "bytes=1.0-2"),
+        *("bytes=\u0661-\u0662", "bytes=\xa01-2", "bytes=1-2\n", "bytes=1.0-2"),
         "bytes=" + "9" * 30 + "-5",
     ],
 )
@@ -258,12 +258,10 @@ def test_any_text_is_understood_or_refused(value: str, if_range: str | None, siz
         assert parsed.any or parsed.strong or parsed.weak
     try:
         span = byte_range(value, if_range, ETAG, size)
-    except Problem as problem:
-        assert isinstance(problem, RangeNotSatisfiable)
+    except RangeNotSatisfiable:
         return
-    assume(span is not None)
-    assert span is not None
-    assert 0 <= span[0] <= span[1] < size
+    if span is not None:
+        assert 0 <= span[0] <= span[1] < size
 
 
 @pytest.mark.parametrize(
