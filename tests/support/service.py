@@ -1,0 +1,214 @@
+"""A real server process, and a client that can also send what no library would."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.support.engines import Engine, free_port
+
+ROOT = Path(__file__).parents[2]
+MAX_UPLOAD_BYTES = 20 * 1024 * 1024
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def etag(self) -> str:
+        return self.headers["etag"]
+
+
+@dataclass
+class Service:
+    """`key`, `read_key` (same tenant, read only) and `other_key` (another tenant)."""
+
+    url: str
+    key: str
+    read_key: str
+    other_key: str
+    process: subprocess.Popen[bytes] | None = None
+    log: Path | None = None
+    _port: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._port = urlsplit(self.url).port or 80
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        *,
+        key: str | None = "",
+    ) -> Answer:
+        """One request on a connection of its own; `key=None` sends none."""
+        sent = dict(headers or {})
+        if key is not None:
+            sent.setdefault("Authorization", f"Bearer {key or self.key}")
+        if isinstance(body, dict | list):
+            body = json.dumps(body)
+            sent.setdefault("Content-Type", "application/json")
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        try:
+            connection.request(
+                method, path, body, sent, encode_chunked="Transfer-Encoding" in sent
+            )
+            return _answer(connection.getresponse())
+        finally:
+            connection.close()
+
+    def create(self, body: bytes = b"content", *, key: str = "", **headers: str) -> dict[str, Any]:
+        """A new document; header names have underscores."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = self.request("POST", "/v1/documents", body, sent, key=key)
+        assert answer.status == 201, answer.body
+        document: dict[str, Any] = answer.json()
+        return document
+
+    def read(self, identifier: str, *, key: str = "") -> Answer:
+        return self.request("GET", f"/v1/documents/{identifier}", key=key)
+
+    def count(self, *, key: str = "") -> int:
+        """How many documents the tenant has."""
+        total, cursor = 0, ""
+        while True:
+            page = self.request("GET", f"/v1/documents?limit=200{cursor}", key=key).json()
+            total += len(page["items"])
+            if page["next_cursor"] is None:
+                return total
+            cursor = f"&cursor={page['next_cursor']}"
+
+    def socket(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self._port), timeout=20)
+
+    def raw(self, data: bytes, *, half_close: bool = False) -> Answer | None:
+        """Bytes as they are; None if the server closes without an answer."""
+        with self.socket() as connection:
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(data)
+                if half_close:
+                    connection.shutdown(socket.SHUT_WR)
+            response = http.client.HTTPResponse(connection)
+            try:
+                response.begin()
+                return _answer(response)
+            except (http.client.BadStatusLine, ConnectionError):
+                return None
+
+    def head(self, method: str, path: str, *lines: str, key: str = "") -> bytes:
+        """A request's head to send raw."""
+        return "\r\n".join(
+            [
+                f"{method} {path} HTTP/1.1",
+                "Host: test",
+                f"Authorization: Bearer {key or self.key}",
+                *lines,
+                "",
+                "",
+            ]
+        ).encode()
+
+
+def _answer(response: http.client.HTTPResponse) -> Answer:
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    return Answer(response.status, headers, response.read())
+
+
+def variables(engine: Engine, name: str, **extra: str) -> dict[str, str]:
+    """The environment of a service on this engine."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+    return kept | {
+        "DYNAMODB_TABLE": name,
+        "S3_BUCKET": name,
+        "AWS_ENDPOINT_URL": engine.url,
+        "AWS_ACCESS_KEY_ID": engine.access_key,
+        "AWS_SECRET_ACCESS_KEY": engine.secret_key,
+        "AWS_REGION": engine.region,
+        "HOST": "127.0.0.1",
+        "PORT": str(free_port()),
+        "MAX_UPLOAD_BYTES": str(MAX_UPLOAD_BYTES),
+        **extra,
+    }
+
+
+def command(environment: dict[str, str], *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def new_key(environment: dict[str, str], tenant: str, *scopes: str) -> str:
+    arguments = [part for scope in scopes for part in ("--scope", scope)]
+    made = command(environment, "keys", "create", "--tenant", tenant, "--json", *arguments)
+    key: str = json.loads(made)[0]["key"]
+    return key
+
+
+@contextlib.contextmanager
+def running(engine: Engine, name: str, log: Path, **extra: str) -> Iterator[Service]:
+    """A service process of its own, ready."""
+    environment = variables(engine, name, **extra)
+    command(environment, "provision")
+    keys = (
+        new_key(environment, "acme"),
+        new_key(environment, "acme", "documents:read"),
+        new_key(environment, "globex"),
+    )
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app", "serve"],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    service = Service(f"http://127.0.0.1:{environment['PORT']}", *keys, process, log)
+    try:
+        _await_ready(service)
+        yield service
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(40)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _await_ready(service: Service) -> None:
+    ends = time.monotonic() + 30
+    while time.monotonic() < ends:
+        with contextlib.suppress(OSError):
+            if service.request("GET", "/readyz", key=None).status == 200:
+                return
+        time.sleep(0.05)
+    assert service.log is not None
+    raise AssertionError(f"the service is not ready:\n{service.log.read_text()[-3000:]}")
