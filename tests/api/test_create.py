@@ -126,9 +126,7 @@ def test_a_raw_utf8_name_is_understood(service: Service) -> None:
 def test_a_right_digest_is_accepted_and_a_wrong_one_stores_nothing(service: Service) -> None:
     service.create(b"abc", Content_Digest=digest(b"abc"))
     before = service.count()
-    answer = service.request(
-        "POST", "/v1/documents", b"abc", {"Content-Digest": digest(b"abd")}
-    )
+    answer = service.request("POST", "/v1/documents", b"abc", {"Content-Digest": digest(b"abd")})
     assert (answer.status, answer.json()["type"]) == (400, "/problems#bad-digest")
     assert service.count() == before
 
@@ -234,7 +232,10 @@ def test_whoever_waits_for_permission_gets_it(service: Service) -> None:
     with service.socket() as connection:
         connection.sendall(
             service.head(
-                "POST", "/v1/documents", "Content-Length: 3", "Expect: 100-continue",
+                "POST",
+                "/v1/documents",
+                "Content-Length: 3",
+                "Expect: 100-continue",
                 "Connection: close",
             )  # fmt: skip
         )
