@@ -16,6 +16,11 @@ class ByteBudget:
         self.free = total
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    @property
+    def waiting(self) -> int:
+        """How many ask in vain at the moment."""
+        return len(self._waiters)
+
     def try_take(self, size: int) -> bool:
         """Take `size` bytes if that needs no waiting."""
         if self._waiters or size > self.free:
@@ -24,7 +29,7 @@ class ByteBudget:
         return True
 
     async def take(self, size: int, timeout: float) -> None:
-        """Take `size` bytes; raises `Unavailable` if none are free in time."""
+        """Take `size` bytes; raises `Unavailable` if they are not free within `timeout` seconds."""
         if self.try_take(size):
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -1,0 +1,304 @@
+"""A body of unknown size on its way to S3: one object if it fits into a part, else parts."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape
+
+from app.aws.s3_client import Payload, S3Client, S3Error, parse_xml, text_of
+from app.aws.transport import Chunk, TransportError
+from app.storage.budget import ByteBudget
+from app.storage.errors import Unavailable
+from app.storage.objects import StoredObject
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+MiB = 1024 * 1024
+# S3's own: the smallest part but for the last, and the most parts.
+SMALLEST_PART = 5 * MiB
+MOST_PARTS = 10_000
+BUDGET_SECONDS = 5.0
+# While others wait for memory, an upload whose client has sent nothing for so long is ended.
+STALLED_SECONDS = 5.0
+
+_COMPLETE_SECONDS = 60.0
+_LOOK_SECONDS = 0.5
+_PIECE = 256 * 1024
+# Smaller chunks are joined: of a body that comes byte by byte, each would take 40.
+_SMALL_CHUNK = 16 * 1024
+_JOINED = 64 * 1024
+
+
+class LengthMismatch(ValueError):
+    """The body has not the length that was declared."""
+
+
+@dataclass(slots=True)
+class _Buffer:
+    """The bytes of one part; `size` in bytes."""
+
+    chunks: list[Chunk] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        if len(chunk) >= _SMALL_CHUNK:
+            self.chunks.append(chunk)
+            return
+        last = self.chunks[-1] if self.chunks else None
+        if isinstance(last, bytearray) and len(last) < _JOINED:
+            last += chunk
+        else:
+            self.chunks.append(bytearray(chunk))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part that S3 has, in its own words."""
+
+    etag: str
+    checksum: str
+
+
+class Uploads:
+    """What the uploads of a process share: the budget, and an eye on clients that hold memory
+    and send nothing, so that these cannot keep it from the others."""
+
+    def __init__(self, budget: ByteBudget) -> None:
+        self.budget = budget
+        self._resting: dict[Upload, float] = {}  # since when, the longest first
+        self._watch: asyncio.TimerHandle | None = None
+
+    def rest(self, upload: Upload) -> None:
+        """The upload waits for its client."""
+        self._resting[upload] = asyncio.get_running_loop().time()
+
+    def wake(self, upload: Upload) -> None:
+        """The upload has heard from its client, or is over."""
+        self._resting.pop(upload, None)
+
+    def relieve(self) -> None:
+        """Memory is short: end an upload that has stalled. Looks again while there is need."""
+        if self._watch is None:
+            self._look()
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._watch = None
+        for upload, since in self._resting.items():
+            if loop.time() - since < STALLED_SECONDS:
+                break
+            if upload.held:
+                self.wake(upload)
+                upload.end()
+                break
+        if self.budget.waiting:
+            self._watch = loop.call_later(_LOOK_SECONDS, self._look)
+
+
+class Upload:
+    """One body, fed by `add`, then `finish` or `abandon`.
+
+    Holds at most two parts: one fills while the other is sent.
+    """
+
+    def __init__(
+        self,
+        client: S3Client,
+        uploads: Uploads,
+        key: str,
+        part_size: int,
+        patience: asyncio.Timeout,
+    ) -> None:
+        self._client = client
+        self._uploads = uploads
+        self._budget = uploads.budget
+        self._key = key
+        self._part_size = part_size
+        self._patience = patience
+        self._buffer = _Buffer()
+        self._upload_id: str | None = None
+        self._parts: list[_Part | None] = []
+        self._sending: asyncio.Task[None] | None = None
+        self._digest = hashlib.sha256()
+        self._part_digest: _Hash = self._digest  # one and the same for the first part
+        self.held = 0  # bytes of the budget
+        self.size = 0
+        self.touched = False  # S3 may hold something of it
+        self.doubtful = False  # S3 may have begun another multipart upload, its answer lost
+
+    def end(self) -> None:
+        """Make whatever the upload waits for end with TimeoutError."""
+        self._patience.reschedule(asyncio.get_running_loop().time())
+
+    async def add(self, chunk: bytes) -> None:
+        """Take in the body's next bytes. Raises `Unavailable`."""
+        if self._sending is not None and self._sending.done():
+            await self._sent()  # a failure is best known before more is taken in
+        if len(chunk) <= min(_PIECE, self._part_size - self._buffer.size):
+            await self._put(chunk)
+            return
+        start = 0
+        while start < len(chunk):
+            if self._buffer.size >= self._part_size:
+                await self._flush()
+            room = min(_PIECE, self._part_size - self._buffer.size)
+            piece = chunk[start : start + room]
+            await self._put(piece)
+            start += len(piece)
+
+    async def finish(self) -> StoredObject:
+        """Make the object. Raises `Unavailable`."""
+        if not self._parts:
+            await self._put_object()
+        else:
+            if self._buffer.size:
+                await self._flush()
+            await self._sent()
+            await self._complete()
+        self._give(self.held)
+        return StoredObject(self.size, self._digest.hexdigest())
+
+    async def abandon(self) -> None:
+        """Stop sending, forget the bytes, give back the budget."""
+        sending, self._sending = self._sending, None
+        if sending is not None:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+        self._buffer = _Buffer()
+        self._give(self.held)
+
+    # --- memory -----------------------------------------------------------------------------
+
+    async def _put(self, piece: bytes) -> None:
+        await self._take(len(piece))
+        self._buffer.add(piece)
+        self._digest.update(piece)
+        if self._part_digest is not self._digest:
+            self._part_digest.update(piece)
+        self.size += len(piece)
+
+    async def _take(self, size: int) -> None:
+        """Budget for a piece. Where it is short, this upload's own share is stored first."""
+        if not self._budget.try_take(size):
+            if self._buffer.size >= SMALLEST_PART:
+                await self._flush()
+            await self._sent()
+            await self._wait_for(size)
+        self.held += size
+
+    async def _wait_for(self, size: int) -> None:
+        if not self._budget.try_take(size):
+            waiting = self._budget.take(size, BUDGET_SECONDS)
+            asyncio.get_running_loop().call_soon(self._uploads.relieve)
+            await waiting
+
+    def _give(self, size: int) -> None:
+        self.held -= size
+        self._budget.give(size)
+
+    # --- calls ------------------------------------------------------------------------------
+
+    def _cut(self) -> tuple[Payload, str]:
+        """What has been gathered, and its checksum as S3 writes it. The next part begins."""
+        digest = self._part_digest
+        payload = Payload(self._buffer.chunks, self._buffer.size, digest.hexdigest())
+        checksum = base64.b64encode(digest.digest()).decode()
+        self._buffer, self._part_digest = _Buffer(), hashlib.sha256()
+        return payload, checksum
+
+    async def _put_object(self) -> None:
+        payload, checksum = self._cut()
+        self.touched = True
+        headers = [("x-amz-checksum-sha256", checksum)]
+        await self._client.call("PutObject", "PUT", self._key, headers=headers, payload=payload)
+
+    async def _flush(self) -> None:
+        """Begin to send the part; the one before must have arrived."""
+        await self._sent()
+        if len(self._parts) >= MOST_PARTS:
+            raise LengthMismatch("the body is longer than S3's 10,000 parts can hold")
+        upload_id = self._upload_id or await self._begin()
+        payload, checksum = self._cut()
+        self._parts.append(None)
+        self._sending = asyncio.create_task(
+            self._send(upload_id, len(self._parts), payload, checksum)
+        )
+
+    async def _begin(self) -> str:
+        self.touched = True
+        failures: list[TransportError | S3Error] = []
+        reply = await self._client.call(
+            "CreateMultipartUpload",
+            "POST",
+            self._key,
+            query=[("uploads", "")],
+            headers=[("x-amz-checksum-algorithm", "SHA256")],
+            failures=failures,
+        )
+        self.doubtful = bool(failures)
+        self._upload_id = text_of(parse_xml(reply.body), "UploadId")
+        if not self._upload_id:
+            raise Unavailable("The bucket's answer makes no sense.")
+        return self._upload_id
+
+    async def _send(self, upload_id: str, number: int, payload: Payload, checksum: str) -> None:
+        reply = await self._client.call(
+            "UploadPart",
+            "PUT",
+            self._key,
+            query=[("partNumber", str(number)), ("uploadId", upload_id)],
+            headers=[("x-amz-checksum-sha256", checksum)],
+            payload=payload,
+        )
+        self._parts[number - 1] = _Part(reply.headers.get("etag", ""), checksum)
+        self._give(payload.size)
+
+    async def _sent(self) -> None:
+        """Wait for the part that is on its way. If we are cancelled, so is its sending."""
+        if self._sending is not None:
+            await self._sending
+            self._sending = None
+
+    async def _complete(self) -> None:
+        xml = _completion([part for part in self._parts if part is not None])
+        try:
+            await self._client.call(
+                "CompleteMultipartUpload",
+                "POST",
+                self._key,
+                query=[("uploadId", self._upload_id or "")],
+                payload=Payload([xml], len(xml), hashlib.sha256(xml).hexdigest()),
+                seconds=_COMPLETE_SECONDS,
+            )
+        except S3Error as error:
+            # The answer to an earlier attempt may have been lost: then the object is there.
+            if error.code != "NoSuchUpload" or not await self._arrived():
+                raise
+
+    async def _arrived(self) -> bool:
+        try:
+            reply = await self._client.call("HeadObject", "HEAD", self._key)
+        except S3Error as error:
+            if error.missing:
+                return False
+            raise
+        return reply.headers.get("content-length") == str(self.size)
+
+
+def _completion(parts: Sequence[_Part]) -> bytes:
+    listed = "".join(
+        f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(part.etag)}</ETag>"
+        f"<ChecksumSHA256>{part.checksum}</ChecksumSHA256></Part>"
+        for number, part in enumerate(parts, 1)
+    )
+    return (
+        '<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        f"{listed}</CompleteMultipartUpload>"
+    ).encode()
