@@ -44,9 +44,18 @@ def on(engine: Engine, name: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["serve"], ["dev"], ["provision"], ["keys"], ["keys", "create"], ["keys", "list"],
-     ["keys", "revoke"], ["probe"]],
-)  # fmt: skip
+    [
+        [],
+        ["serve"],
+        ["dev"],
+        ["provision"],
+        ["keys"],
+        ["keys", "create"],
+        ["keys", "list"],
+        ["keys", "revoke"],
+        ["probe"],
+    ],
+)
 def test_every_command_explains_itself(command: list[str]) -> None:
     done = run(*command, "--help")
     assert done.returncode == 0, done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -49,11 +50,17 @@ class Edge:
         self._access_log = access_log
         self._max_in_flight = max_in_flight
         self._deadline_seconds = deadline_seconds
+        self._templates: list[tuple[str, re.Pattern[str]]] = []
         self.in_flight = 0
         self.draining = False
 
+    def _methods_of(self, path: str) -> list[str]:
+        return sorted(method for method, template in self._templates if template.fullmatch(path))
+
     def wrap(self, route: Route) -> SanicHandler:
         """The Sanic handler of a route."""
+        template = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(route.path))
+        self._templates.append((route.method, re.compile(template)))
 
         async def handle(request: Request, **params: str) -> HTTPResponse | None:
             started = time.perf_counter()
@@ -107,8 +114,15 @@ class Edge:
                 raise problems.Forbidden(route.scope)
         return await route.handler(exchange)
 
-    def refused(self, request: Request, problem: Problem) -> HTTPResponse:
+    def refused(self, request: Request, error: BaseException) -> HTTPResponse:
         """The answer to a request that reached no route."""
+        if isinstance(error, sanic_errors.MethodNotAllowed):
+            # Sanic knows the methods of a path only where it has no parameter.
+            problem: Problem = problems.MethodNotAllowed(
+                request.method, self._methods_of(request.path)
+            )
+        else:
+            problem = as_problem(error)
         identifier = request_id(request)
         response = render(problem, identifier)
         response.headers["X-Request-Id"] = identifier
@@ -182,8 +196,6 @@ def _storage_problem(error: StorageError) -> Problem:
 
 def _framework_problem(error: sanic_errors.SanicException) -> Problem:
     message = str(error)
-    if isinstance(error, sanic_errors.MethodNotAllowed):
-        return problems.MethodNotAllowed(error.method or "This method", _allowed(error))
     if isinstance(error, sanic_errors.NotFound):
         return problems.NotFound("There is nothing at this address; see /openapi.json.")
     if isinstance(error, sanic_errors.PayloadTooLarge):
@@ -204,10 +216,6 @@ def _framework_problem(error: sanic_errors.SanicException) -> Problem:
     return problems.InternalError("The service failed. Quote the request_id when reporting it.")
 
 
-def _allowed(error: sanic_errors.MethodNotAllowed) -> list[str]:
-    return sorted(error.allowed_methods or [])
-
-
 class ProblemHandler(ErrorHandler):
     """Answers what Sanic itself refuses: unknown routes and methods, broken requests."""
 
@@ -216,4 +224,4 @@ class ProblemHandler(ErrorHandler):
         self._edge = edge
 
     def response(self, request: Request, exception: BaseException) -> HTTPResponse:
-        return self._edge.refused(request, as_problem(exception))
+        return self._edge.refused(request, exception)

@@ -31,13 +31,14 @@ _LINGER_BYTES = 64 * 1024 * 1024
 class Exchange:
     """`caller` is set by the edge before a handler that needs one runs."""
 
-    __slots__ = ("_caller", "params", "request", "request_id")
+    __slots__ = ("_body_sha256", "_caller", "params", "request", "request_id")
 
     def __init__(self, request: Request, params: Mapping[str, str]) -> None:
         self.request = request
         self.params = params
         self.request_id = request_id(request)
         self._caller: Caller | None = None
+        self._body_sha256: str | None = None
 
     @property
     def caller(self) -> Caller:
@@ -108,7 +109,9 @@ class Exchange:
         return b"".join([chunk async for chunk in self.chunks(limit)])
 
     async def body_sha256(self, limit: int) -> str:
-        """Read the body for its SHA-256 (hex) alone."""
+        """The body's SHA-256 (hex); reads it for that alone, unless it has been read."""
+        if self._body_sha256 is not None:
+            return self._body_sha256
         digest = hashlib.sha256()
         async for chunk in self.chunks(limit):
             digest.update(chunk)
@@ -119,7 +122,8 @@ class Exchange:
         self.require_media_type(media_types)
         self.require_identity_encoding()
         body = await self.body(limit)
-        return parse_json(body), hashlib.sha256(body).hexdigest()
+        self._body_sha256 = hashlib.sha256(body).hexdigest()
+        return parse_json(body), self._body_sha256
 
     def require_media_type(self, accepted: tuple[str, ...]) -> None:
         given = (self.header("content-type") or "").partition(";")[0].strip().lower()

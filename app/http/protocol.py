@@ -28,17 +28,17 @@ class Protocol(HttpProtocol):
         """The client will send no more. True keeps our sending side open for the answer."""
         self._ended = True
         http: Http | None = self.http
-        if http is None or http.stage is Stage.IDLE:
+        if http is None or (http.stage is Stage.IDLE and not self.recv_buffer):
             return False
         http.keep_alive = False
         self._data_received.set()
         return True
 
     async def receive_more(self) -> None:
-        if not self._ended:
-            await super().receive_more()  # type: ignore[no-untyped-call]
-        if self._ended and not self.recv_buffer:
+        # Whoever asks for more needs more: what is in the buffer is not enough.
+        if self._ended:
             self._refuse_end()
+        await super().receive_more()  # type: ignore[no-untyped-call]
 
     def _refuse_end(self) -> None:
         http: Http | None = self.http

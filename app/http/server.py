@@ -59,6 +59,7 @@ def build_app(
             route.path.replace("{", "<").replace("}", ":str>"),
             methods=[route.method],
             name=route.name,
+            strict_slashes=True,
             # Bodies are read by the handlers, after authentication and within their limits.
             stream=True,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +50,7 @@ def test_a_patch_merges_and_null_clears(service: Service) -> None:
         "expires_at": "2100-01-01T00:00:00+02:00",
     }
     media_type = {"Content-Type": "application/merge-patch+json"}
-    answer = service.request("PATCH", path(document), __import__("json").dumps(patch), media_type)
+    answer = service.request("PATCH", path(document), json.dumps(patch), media_type)
     assert answer.status == 200
     after = answer.json()
     assert after["name"] == "new 🎉.txt"
@@ -144,9 +145,11 @@ def test_one_of_twelve_new_contents_with_if_match_wins(service: Service) -> None
 
     def replace(number: int) -> Answer:
         return service.request(
-            "PUT", path(document, "/content"), f"content {number}".encode(),
+            "PUT",
+            path(document, "/content"),
+            f"content {number}".encode(),
             {"If-Match": document["content_etag"]},
-        )  # fmt: skip
+        )
 
     answers = at_once(12, replace)
     assert sorted(answer.status for answer in answers) == [200] + [412] * 11

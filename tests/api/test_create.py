@@ -115,9 +115,12 @@ def test_the_name_is_the_last_segment_of_the_file_name(
 
 def test_a_raw_utf8_name_is_understood(service: Service) -> None:
     head = service.head(
-        "POST", "/v1/documents", 'Content-Disposition: attachment; filename="🎉.txt"',
-        "Content-Length: 1", "Connection: close",
-    )  # fmt: skip
+        "POST",
+        "/v1/documents",
+        'Content-Disposition: attachment; filename="🎉.txt"',
+        "Content-Length: 1",
+        "Connection: close",
+    )
     answer = service.raw(head + b"x")
     assert answer is not None
     assert answer.json()["name"] == "🎉.txt"
@@ -184,10 +187,16 @@ def test_a_bad_header_is_refused_and_stores_nothing(
 @pytest.mark.parametrize(
     "name",
     [
-        "Content-Type", "Content-Disposition", "Content-Digest", "Document-Tags",
-        "Document-Metadata", "Document-Expires", "Idempotency-Key", "Authorization",
+        "Content-Type",
+        "Content-Disposition",
+        "Content-Digest",
+        "Document-Tags",
+        "Document-Metadata",
+        "Document-Expires",
+        "Idempotency-Key",
+        "Authorization",
     ],
-)  # fmt: skip
+)
 def test_a_header_given_twice_is_refused(service: Service, name: str) -> None:
     value = {
         "Content-Type": "text/plain",
@@ -237,7 +246,7 @@ def test_whoever_waits_for_permission_gets_it(service: Service) -> None:
                 "Content-Length: 3",
                 "Expect: 100-continue",
                 "Connection: close",
-            )  # fmt: skip
+            )
         )
         assert connection.recv(100).startswith(b"HTTP/1.1 100")
         connection.sendall(b"abc")

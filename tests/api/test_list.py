@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 import uuid
 from typing import Any
@@ -34,13 +35,15 @@ def marked(service: Service) -> tuple[str, list[dict[str, Any]]]:
     tag = f"ü {uuid.uuid4()}"
     documents = []
     for number in range(11):
+        parity = "odd" if number % 2 else "even"
+        metadata = {"n": number, "half": number / 2, "odd": bool(number % 2), "s": f"x{number}"}
         documents.append(
             service.create(
                 f"{tag} {number % 2}".encode(),
                 Document_Tags=quote(tag),
-                Content_Disposition=f'attachment; filename="{"odd" if number % 2 else "even"}-{number}"',
+                Content_Disposition=f'attachment; filename="{parity}-{number}"',
                 Content_Type="text/plain" if number % 3 else "image/png",
-                Document_Metadata=f'{{"n": {number}, "half": {number / 2}, "odd": {str(bool(number % 2)).lower()}, "s": "x{number}"}}',
+                Document_Metadata=json.dumps(metadata),
             )
         )
         time.sleep(0.002)
@@ -105,12 +108,32 @@ def test_tags_and_digests_follow_changes(service: Service) -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        "limit=0", "limit=201", "limit=-1", "limit=x", "limit=", "limit=1.5", "limit=%20",
-        "cursor=", "cursor=x", "cursor=%00", "cursor=AAAA", "sha256=x", "sha256=", "tag=",
-        "created_after=x", "created_before=2026-01-01", "include_deleted=yes", "unknown=1",
-        "Tag=x", "metadata.=1", "metadata=1", "limit=1&limit=2", "tag=%FF", "name_prefix=",
+        "limit=0",
+        "limit=201",
+        "limit=-1",
+        "limit=x",
+        "limit=",
+        "limit=1.5",
+        "limit=%20",
+        "cursor=",
+        "cursor=x",
+        "cursor=%00",
+        "cursor=AAAA",
+        "sha256=x",
+        "sha256=",
+        "tag=",
+        "created_after=x",
+        "created_before=2026-01-01",
+        "include_deleted=yes",
+        "unknown=1",
+        "Tag=x",
+        "metadata.=1",
+        "metadata=1",
+        "limit=1&limit=2",
+        "tag=%FF",
+        "name_prefix=",
     ],
-)  # fmt: skip
+)
 def test_a_bad_parameter_is_refused(service: Service, query: str) -> None:
     answer = service.request("GET", f"/v1/documents?{query}")
     assert (answer.status, answer.json()["type"]) == (400, "/problems#bad-parameter")

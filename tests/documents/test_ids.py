@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.documents import ids
 from app.documents.ids import ALPHABET, DocumentIds, first_at, is_id, millisecond
 
 
@@ -28,7 +27,7 @@ def test_an_id_tells_when_it_was_drawn() -> None:
 def test_ids_ascend_although_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
     source = DocumentIds()
     first = source.new()
-    monkeypatch.setattr(ids.time, "time_ns", lambda: 0)
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
     assert source.new() > first
 
 

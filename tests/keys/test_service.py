@@ -52,7 +52,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds by which the monotonic clock is ahead."""
     ahead = [0.0]
     real = time.monotonic
-    monkeypatch.setattr(service.time, "monotonic", lambda: real() + ahead[0])
+    monkeypatch.setattr(time, "monotonic", lambda: real() + ahead[0])
     return ahead
 
 

@@ -70,9 +70,7 @@ class Service:
             sent.setdefault("Content-Type", "application/json")
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
         try:
-            connection.request(
-                method, path, body, sent, encode_chunked="Transfer-Encoding" in sent
-            )
+            connection.request(method, path, body, sent, encode_chunked="Transfer-Encoding" in sent)
             return _answer(connection.getresponse())
         finally:
             connection.close()
