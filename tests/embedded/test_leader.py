@@ -41,11 +41,13 @@ def test_a_signal_to_make_alone_ends_its_child(tmp_path: Path, number: signal.Si
         pytest.skip("make is not installed")
     (tmp_path / "child.py").write_text(_CHILD)
     (tmp_path / "Makefile").write_text(f"run:\n\t@{sys.executable} child.py\n")
+    # The tests themselves may run under a make, whose flags are not for this one.
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
     process = subprocess.Popen(
         ["make", "run"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=inherited | {"PYTHONPATH": str(ROOT)},
         start_new_session=True,
         text=True,
     )
