@@ -76,8 +76,8 @@ class S3ObjectStore:
             stored = await upload.finish()
         except BaseException as error:
             self._clean(self._undo(upload, key))
-            if isinstance(error, TimeoutError) and patience.expired():
-                raise Unavailable("The upload stalled while memory was short.", 5) from error
+            if upload.ended and isinstance(error, TimeoutError) and patience.expired():
+                raise Unavailable(upload.ended, 5) from error
             raise
         if upload.doubtful:
             self._clean(self._abort_all(key))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from app.aws.s3_client import Payload, S3Client, S3Error, parse_xml, text_of
-from app.aws.transport import Chunk, TransportError
+from app.aws.s3_client import Payload, Query, S3Client, S3Error, parse_xml, text_of
+from app.aws.transport import Chunk, Reply, TransportError
 from app.storage.budget import ByteBudget
 from app.storage.errors import Unavailable
 from app.storage.objects import StoredObject
@@ -28,7 +29,7 @@ BUDGET_SECONDS = 5.0
 STALLED_SECONDS = 5.0
 
 _COMPLETE_SECONDS = 60.0
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 0.2
 _PIECE = 256 * 1024
 # Smaller chunks are joined: of a body that comes byte by byte, each would take 40.
 _SMALL_CHUNK = 16 * 1024
@@ -67,13 +68,27 @@ class _Part:
 
 
 class Uploads:
-    """What the uploads of a process share: the budget, and an eye on clients that hold memory
-    and send nothing, so that these cannot keep it from the others."""
+    """What the uploads of a process share: the budget, and the way out when it is all held by
+    uploads that cannot go on.
+
+    S3 takes no part under 5 MiB before the last, so an upload that holds less cannot give its
+    memory back. Clients that send nothing would keep it from the others, and too many uploads at
+    once would each get a share too small to be sent.
+    """
 
     def __init__(self, budget: ByteBudget) -> None:
         self.budget = budget
+        self.sending = 0  # calls under way that will give memory back
+        self.moves = 0  # grows whenever bytes come or go
+        self._moves_seen = -1
         self._resting: dict[Upload, float] = {}  # since when, the longest first
-        self._watch: asyncio.TimerHandle | None = None
+        self._waiting: set[Upload] = set()
+        self._started = itertools.count()
+        self._watch: asyncio.Handle | None = None
+
+    def number(self) -> int:
+        """An upload's place in the order of their beginnings."""
+        return next(self._started)
 
     def rest(self, upload: Upload) -> None:
         """The upload waits for its client."""
@@ -83,23 +98,48 @@ class Uploads:
         """The upload has heard from its client, or is over."""
         self._resting.pop(upload, None)
 
-    def relieve(self) -> None:
-        """Memory is short: end an upload that has stalled. Looks again while there is need."""
+    async def take(self, upload: Upload, size: int) -> None:
+        """Wait for memory. Raises `Unavailable`."""
+        self._waiting.add(upload)
         if self._watch is None:
-            self._look()
+            self._watch = asyncio.get_running_loop().call_soon(self._look)  # once it waits
+        try:
+            await self.budget.take(size, BUDGET_SECONDS)
+        finally:
+            self._waiting.discard(upload)
 
     def _look(self) -> None:
-        loop = asyncio.get_running_loop()
+        """While memory is short: end an upload that has stalled, or, if nothing moves at all,
+        the youngest of those that wait."""
         self._watch = None
+        if not self.budget.waiting:
+            return
+        stuck = not self.sending and self.moves == self._moves_seen
+        self._moves_seen = self.moves
+        if not self._end_stalled() and stuck:
+            self._end_youngest()
+        self._watch = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
+
+    def _end_stalled(self) -> bool:
+        now = asyncio.get_running_loop().time()
         for upload, since in self._resting.items():
-            if loop.time() - since < STALLED_SECONDS:
-                break
+            if now - since < STALLED_SECONDS:
+                return False
             if upload.held:
                 self.wake(upload)
-                upload.end()
-                break
-        if self.budget.waiting:
-            self._watch = loop.call_later(_LOOK_SECONDS, self._look)
+                upload.end("The upload stalled while memory was short. Send it again.")
+                return True
+        return False
+
+    def _end_youngest(self) -> None:
+        """A quarter of them, so that few rounds are enough however many there are. Only where
+        they themselves hold most of the memory: else there are clients to wait for."""
+        holding = [upload for upload in self._waiting if upload.held]
+        if sum(upload.held for upload in holding) * 2 <= self.budget.total:
+            return
+        holding.sort(key=lambda upload: upload.number, reverse=True)
+        for upload in holding[: len(self._waiting) // 4 or 1]:
+            upload.end("Too many uploads are under way.")
 
 
 class Upload:
@@ -122,6 +162,7 @@ class Upload:
         self._key = key
         self._part_size = part_size
         self._patience = patience
+        self.number = uploads.number()
         self._buffer = _Buffer()
         self._upload_id: str | None = None
         self._parts: list[_Part | None] = []
@@ -131,10 +172,12 @@ class Upload:
         self.held = 0  # bytes of the budget
         self.size = 0
         self.touched = False  # S3 may hold something of it
+        self.ended: str | None = None  # why others had to have its memory
         self.doubtful = False  # S3 may have begun another multipart upload, its answer lost
 
-    def end(self) -> None:
+    def end(self, reason: str) -> None:
         """Make whatever the upload waits for end with TimeoutError."""
+        self.ended = reason
         self._patience.reschedule(asyncio.get_running_loop().time())
 
     async def add(self, chunk: bytes) -> None:
@@ -190,17 +233,13 @@ class Upload:
             if self._buffer.size >= SMALLEST_PART:
                 await self._flush()
             await self._sent()
-            await self._wait_for(size)
+            await self._uploads.take(self, size)
         self.held += size
-
-    async def _wait_for(self, size: int) -> None:
-        if not self._budget.try_take(size):
-            waiting = self._budget.take(size, BUDGET_SECONDS)
-            asyncio.get_running_loop().call_soon(self._uploads.relieve)
-            await waiting
+        self._uploads.moves += 1
 
     def _give(self, size: int) -> None:
         self.held -= size
+        self._uploads.moves += 1
         self._budget.give(size)
 
     # --- calls ------------------------------------------------------------------------------
@@ -216,8 +255,7 @@ class Upload:
     async def _put_object(self) -> None:
         payload, checksum = self._cut()
         self.touched = True
-        headers = [("x-amz-checksum-sha256", checksum)]
-        await self._client.call("PutObject", "PUT", self._key, headers=headers, payload=payload)
+        await self._call("PutObject", payload, checksum)
 
     async def _flush(self) -> None:
         """Begin to send the part; the one before must have arrived."""
@@ -249,16 +287,22 @@ class Upload:
         return self._upload_id
 
     async def _send(self, upload_id: str, number: int, payload: Payload, checksum: str) -> None:
-        reply = await self._client.call(
-            "UploadPart",
-            "PUT",
-            self._key,
-            query=[("partNumber", str(number)), ("uploadId", upload_id)],
-            headers=[("x-amz-checksum-sha256", checksum)],
-            payload=payload,
-        )
+        query = [("partNumber", str(number)), ("uploadId", upload_id)]
+        reply = await self._call("UploadPart", payload, checksum, query)
         self._parts[number - 1] = _Part(reply.headers.get("etag", ""), checksum)
         self._give(payload.size)
+
+    async def _call(
+        self, operation: str, payload: Payload, checksum: str, query: Query = ()
+    ) -> Reply:
+        headers = [("x-amz-checksum-sha256", checksum)]
+        self._uploads.sending += 1
+        try:
+            return await self._client.call(
+                operation, "PUT", self._key, query=query, headers=headers, payload=payload
+            )
+        finally:
+            self._uploads.sending -= 1
 
     async def _sent(self) -> None:
         """Wait for the part that is on its way. If we are cancelled, so is its sending."""

@@ -95,7 +95,8 @@ class FakeS3:
         if fault is None:
             writer.write(self.do(call))
             return True
-        await asyncio.sleep(fault.seconds or (FOREVER if fault.hang else 0))
+        if fault.seconds or fault.hang:
+            await asyncio.sleep(fault.seconds or FOREVER)
         answer = self.do(call) if fault.done or fault.keep is not None or fault.seconds else b""
         if fault.seconds:
             writer.write(answer)

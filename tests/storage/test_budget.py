@@ -1,0 +1,74 @@
+"""Bytes are given out in the order of asking, and never more than there are."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from app.storage.budget import ByteBudget
+from app.storage.errors import Unavailable
+
+
+async def test_what_is_free_is_taken_at_once() -> None:
+    budget = ByteBudget(100)
+    await budget.take(60, 1)
+    assert budget.try_take(40)
+    assert (budget.free, budget.try_take(1)) == (0, False)
+    budget.give(100)
+    assert budget.free == 100
+
+
+async def test_a_small_wish_does_not_overtake_a_large_one() -> None:
+    budget = ByteBudget(100)
+    await budget.take(80, 1)
+    order: list[int] = []
+
+    async def take(size: int) -> None:
+        await budget.take(size, 5)
+        order.append(size)
+
+    tasks = [asyncio.create_task(take(size)) for size in (50, 10, 30)]
+    await asyncio.sleep(0)
+    assert budget.waiting == 3
+    assert not budget.try_take(1)  # nor does one that does not wait
+    budget.give(20)
+    await asyncio.sleep(0.01)
+    assert order == []
+    budget.give(60)
+    await asyncio.gather(*tasks)
+    assert order == [50, 10, 30]
+    assert budget.free == 10
+
+
+async def test_waiting_ends_in_time_and_lets_the_next_one_through() -> None:
+    budget = ByteBudget(100)
+    await budget.take(60, 1)
+    large = asyncio.create_task(budget.take(50, 0.05))
+    small = asyncio.create_task(budget.take(40, 5))
+    with pytest.raises(Unavailable):
+        await large
+    await small
+    assert (budget.free, budget.waiting) == (0, 0)
+
+
+async def test_cancelled_while_waiting_takes_nothing() -> None:
+    budget = ByteBudget(100)
+    await budget.take(100, 1)
+    waiting = asyncio.create_task(budget.take(50, 5))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    budget.give(100)
+    assert (budget.free, budget.waiting) == (100, 0)
+
+
+async def test_cancelled_just_as_the_bytes_come_gives_them_back() -> None:
+    budget = ByteBudget(100)
+    await budget.take(100, 1)
+    waiting = asyncio.create_task(budget.take(50, 5))
+    await asyncio.sleep(0)
+    budget.give(100)
+    waiting.cancel()
+    assert isinstance((await asyncio.gather(waiting, return_exceptions=True))[0], BaseException)
+    assert budget.free == 100
