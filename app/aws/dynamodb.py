@@ -29,10 +29,15 @@ _THROTTLED = frozenset(
         "LimitExceededException",
     }
 )
+# Reasons that the table itself will end, so that waiting is worth while.
+_PATIENT = frozenset({"busy", "throttled"})
 _BUSY = frozenset({"TransactionConflictException", "TransactionInProgressException"})
 # An answer takes milliseconds; a longer wait is better spent on another connection.
 _ATTEMPT_SECONDS = 2.5
 _FIRST_PAUSE_SECONDS = 0.02
+# A table that cannot be reached is not waited for until the deadline: the requests that pile up
+# meanwhile help nobody.
+_MOST_FAILURES = 7
 _LONGEST_PAUSE_SECONDS = 0.8
 
 Observer = Callable[[str, str, float], None]
@@ -59,12 +64,17 @@ class Backoff:
         self.lost = False
         self.busy = False
         self._attempt = 0
+        self._failures = 0
 
     def attempt_seconds(self) -> float:
         return max(0.05, min(_ATTEMPT_SECONDS, self.ends - time.monotonic()))
 
     async def pause(self, reason: str) -> None:
         """Wait before the next attempt, or raise what giving up means now."""
+        if reason not in _PATIENT:
+            self._failures += 1
+            if self._failures >= _MOST_FAILURES:
+                self.give_up(reason)
         ceiling = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2**self._attempt)
         seconds = random.uniform(ceiling / 4, ceiling)  # noqa: S311 - jitter, no secret
         self._attempt += 1

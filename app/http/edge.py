@@ -17,9 +17,9 @@ from sanic.response import HTTPResponse
 
 from app import problems
 from app.http.exchange import Exchange, problem_response, request_id
-from app.http.logs import AccessLog
+from app.http.logs import AccessLog, current_request
 from app.http.metrics import UNMATCHED, Metrics
-from app.http.route import Route
+from app.http.route import ANY_SCOPE, Route
 from app.problems import Problem
 from app.storage import deadline
 from app.storage.errors import Contention, OutcomeUnknown, StorageError, Unavailable
@@ -65,6 +65,7 @@ class Edge:
         async def handle(request: Request, **params: str) -> HTTPResponse | None:
             started = time.perf_counter()
             exchange = Exchange(request, params)
+            current_request.set(exchange.request_id)
             self.in_flight += 1
             self._metrics.in_flight.inc()
             status, problem = 499, None  # unless answered: the client has gone
@@ -110,7 +111,7 @@ class Edge:
                 )
             deadline.start(self._deadline_seconds)
             exchange.caller = await self._authenticate(exchange.header("authorization"))
-            if route.scope not in exchange.caller.scopes:
+            if route.scope != ANY_SCOPE and route.scope not in exchange.caller.scopes:
                 raise problems.Forbidden(route.scope)
         return await route.handler(exchange)
 

@@ -9,12 +9,17 @@ import logging
 import os
 import sys
 import time
+from contextvars import ContextVar
 from typing import IO, Any
 
 import orjson
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _COLOURS = {"debug": "2", "info": "36", "warning": "33", "error": "31", "critical": "1;31"}
+
+
+# The request on whose behalf the running task works, so that what it logs can be found.
+current_request: ContextVar[str | None] = ContextVar("current_request", default=None)
 
 
 def configure(log_format: str, level: str) -> None:
@@ -33,7 +38,10 @@ def configure(log_format: str, level: str) -> None:
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
-    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    if (request_id := current_request.get()) is not None:
+        extra.setdefault("request_id", request_id)
+    return extra
 
 
 def _timestamp(seconds: float) -> str:

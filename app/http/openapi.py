@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from app import problems
-from app.http.route import Route
+from app.http.route import ANY_SCOPE, Route
 from app.problems import Problem
 
 Json = dict[str, Any]
@@ -114,7 +114,7 @@ def _operation(route: Route) -> Json:
         "security": [] if route.scope is None else [{"apiKey": []}],
     }
     description = route.description
-    if route.scope is not None:
+    if route.scope not in (None, ANY_SCOPE):
         description = f"{description}\n\nScope: `{route.scope}`.".strip()
     if description:
         operation["description"] = description

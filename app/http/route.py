@@ -11,6 +11,9 @@ from sanic.response import HTTPResponse
 from app.http.exchange import Exchange
 from app.problems import Problem
 
+# Any valid key will do.
+ANY_SCOPE = "any"
+
 Handler = Callable[[Exchange], Awaitable[HTTPResponse]]
 
 
@@ -18,7 +21,8 @@ Handler = Callable[[Exchange], Awaitable[HTTPResponse]]
 class Route:
     """One operation. `path` is an OpenAPI template.
 
-    `scope` is what the caller's key must have; None means that no key is asked for. `responses`
+    `scope` is what the caller's key must have; None means that no key is asked for, `ANY_SCOPE`
+    that any is good enough. `responses`
     are OpenAPI response objects by status, `problems` the errors beside those that every route
     has.
     """

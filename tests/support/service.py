@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -174,11 +175,9 @@ def running(engine: Engine, name: str, log: Path, **extra: str) -> Iterator[Serv
     """A service process of its own, ready."""
     environment = variables(engine, name, **extra)
     command(environment, "provision")
-    keys = (
-        new_key(environment, "acme"),
-        new_key(environment, "acme", "documents:read"),
-        new_key(environment, "globex"),
-    )
+    wanted = [("acme",), ("acme", "documents:read"), ("globex",)]
+    with ThreadPoolExecutor() as pool:
+        keys = list(pool.map(lambda arguments: new_key(environment, *arguments), wanted))
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "app", "serve"],
@@ -187,7 +186,9 @@ def running(engine: Engine, name: str, log: Path, **extra: str) -> Iterator[Serv
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    service = Service(f"http://127.0.0.1:{environment['PORT']}", *keys, process, log)
+    service = Service(
+        f"http://127.0.0.1:{environment['PORT']}", keys[0], keys[1], keys[2], process, log
+    )
     try:
         _await_ready(service)
         yield service

@@ -1,0 +1,131 @@
+"""A backend that is away, a client that stalls, a process that is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from app.embedded.emulator import Emulator
+from tests.support.engines import Engine
+from tests.support.service import Answer, Service, running
+
+
+@contextlib.contextmanager
+def own_backend(folder: Path) -> Iterator[tuple[Service, Emulator]]:
+    """A service with an emulator that may be stopped under it."""
+    emulator = Emulator(folder / "state")
+    emulator.start()
+    try:
+        engine = Engine("ministack", emulator.url)
+        with running(engine, "bad-days", folder / "log") as service:
+            yield service, emulator
+    finally:
+        emulator.stop()
+
+
+def unavailable(answer: Answer) -> None:
+    assert answer.status == 503
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert int(answer.headers["retry-after"]) >= 1
+    for secret in ("bad-days", "127.0.0.1", "Traceback"):
+        assert secret not in answer.body.decode()
+
+
+def test_a_backend_that_is_away_is_503_and_never_401_or_404(tmp_path: Path) -> None:
+    with own_backend(tmp_path) as (service, emulator):
+        document = service.create()
+        path = f"/v1/documents/{document['id']}"
+        emulator.stop()
+        assert service.request("GET", "/livez", key=None).status == 200
+        unavailable(service.request("GET", "/readyz", key=None))
+        started = time.monotonic()
+        for method, where, body in [
+            ("GET", path, None),
+            ("GET", path + "/content", None),
+            ("GET", "/v1/documents", None),
+            ("POST", "/v1/documents", b"x"),
+            ("PATCH", path, {"name": "x"}),
+            ("DELETE", path, None),
+        ]:
+            unavailable(service.request(method, where, body))
+            unavailable(service.request(method, where, body, key=service.other_key))
+        assert time.monotonic() - started < 60
+        emulator.start()
+        assert service.read(document["id"]).json() == document
+        assert service.request("GET", path + "/content").body == b"content"
+
+
+def test_a_client_that_stalls_is_cut_off_and_stores_nothing(
+    ministack: Engine, tmp_path: Path
+) -> None:
+    with running(ministack, "stalls", tmp_path / "log", CLIENT_IDLE_SECONDS="1") as service:
+        before = service.count()
+        head = service.head("POST", "/v1/documents", "Content-Length: 10")
+        started = time.monotonic()
+        answer = service.raw(head + b"01234")
+        assert time.monotonic() - started < 5
+        assert answer is not None
+        assert (answer.status, answer.json()["type"]) == (408, "/problems#request-timeout")
+        assert service.raw(b"GET /livez HTTP/1.1\r\nHost") is not None
+        assert service.count() == before
+
+
+def aws(service: str, engine: Engine) -> Any:
+    return boto3.Session("test", "test", region_name="us-east-1").client(
+        service,
+        endpoint_url=engine.url,
+    )
+
+
+def items(engine: Engine, table: str, prefix: str) -> list[str]:
+    found = aws("dynamodb", engine).scan(TableName=table, ConsistentRead=True)["Items"]
+    return [item["PK"]["S"] for item in found if item["PK"]["S"].startswith(prefix)]
+
+
+def objects(engine: Engine, bucket: str) -> int:
+    client = aws("s3", engine)
+    listed = client.list_object_versions(Bucket=bucket)
+    uploads = client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+    return len(listed.get("Versions", [])) + len(uploads)
+
+
+def test_a_refused_or_broken_upload_leaves_neither_intent_nor_bytes(
+    ministack: Engine, tmp_path: Path
+) -> None:
+    with running(ministack, "broken", tmp_path / "log") as service:
+        digest = {"Content-Digest": "sha-256=:" + "A" * 43 + "=:"}
+        for size in (10, 9_000_000):
+            assert service.request("POST", "/v1/documents", b"x" * size, digest).status == 400
+            head = service.head("POST", "/v1/documents", f"Content-Length: {size + 10}")
+            service.raw(head + b"x" * size, half_close=True)
+            with service.socket() as connection:
+                connection.sendall(head + b"x" * size)
+        for _ in range(50):
+            if not items(ministack, "broken", "W#") and not objects(ministack, "broken"):
+                break
+            time.sleep(0.1)
+        assert (items(ministack, "broken", "W#"), objects(ministack, "broken")) == ([], 0)
+
+
+@pytest.mark.parametrize("size", [1000, 12_000_000])
+def test_a_killed_process_leaves_no_half_document(
+    ministack: Engine, tmp_path: Path, size: int
+) -> None:
+    table = f"killed-{size}"
+    with running(ministack, table, tmp_path / "log") as service:
+        with service.socket() as connection:
+            head = service.head("POST", "/v1/documents", f"Content-Length: {size + 10}")
+            connection.sendall(head + b"x" * size)
+            time.sleep(0.3)
+            assert service.process is not None
+            service.process.send_signal(signal.SIGKILL)
+            service.process.wait()
+        assert items(ministack, table, "T#acme#") == []
+        assert len(items(ministack, table, "W#")) == 1  # what tells the sweeper of the bytes
