@@ -78,10 +78,8 @@ def test_a_client_that_stalls_is_cut_off_and_stores_nothing(
 
 
 def aws(service: str, engine: Engine) -> Any:
-    return boto3.Session("test", "test", region_name="us-east-1").client(
-        service,
-        endpoint_url=engine.url,
-    )
+    session: Any = boto3.Session("test", "test", region_name="us-east-1")
+    return session.client(service, endpoint_url=engine.url)
 
 
 def items(engine: Engine, table: str, prefix: str) -> list[str]:
