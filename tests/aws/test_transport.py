@@ -532,6 +532,30 @@ async def test_an_early_answer_to_a_large_body_counts(transport: Transport, drai
     assert (transport.open, transport.idle) == (0, 0)
 
 
+async def test_a_connection_with_bytes_of_an_answered_request_is_not_used_again(
+    transport: Transport,
+) -> None:
+    """The last of the body is still in our buffer when the answer comes."""
+
+    class UntilBuffered(list[bytes]):
+        def __iter__(self) -> Iterator[bytes]:
+            (connection,) = transport._live
+            assert connection._transport is not None
+            while connection._transport.get_write_buffer_size() == 0:
+                yield bytes(65536)
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.05)
+        writer.write(HELLO)
+        await asyncio.sleep(FOREVER)
+
+    async with serving(handler) as server:
+        reply = await transport.request(server.endpoint, UPLOAD_HEAD, UntilBuffered(), timeout=5)
+        assert reply.body == b"hello"
+    assert (transport.open, transport.idle) == (0, 0)
+
+
 async def test_a_body_that_is_not_taken_is_lost_in_time(transport: Transport) -> None:
     async with serving(silent) as server:
         started = time.monotonic()
