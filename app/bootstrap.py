@@ -6,13 +6,12 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import prometheus_client
-from pydantic import BaseModel
 
 from app.aws import endpoints
 from app.aws.credentials import CredentialSource
@@ -20,9 +19,10 @@ from app.aws.dynamodb import DynamoDB
 from app.aws.s3 import S3ObjectStore
 from app.aws.table import DynamoTable
 from app.aws.transport import Transport
+from app.documents import operations
 from app.documents.ids import DocumentIds
 from app.documents.listing import DEFAULT_LIMIT, MAX_EXAMINED, MAX_LIMIT
-from app.documents.routes import MAX_PATCH_BYTES, REDIRECT_SECONDS, SCHEMAS, DocumentRoutes
+from app.documents.routes import MAX_PATCH_BYTES, REDIRECT_SECONDS, DocumentRoutes
 from app.documents.service import Documents
 from app.http import openapi
 from app.http.edge import Edge
@@ -144,8 +144,8 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
         limits(settings),
         metrics_here=settings.metrics_port is None,
     )
-    routes: list[Route] = [*document_routes.routes(), *system.routes()]
-    system.publish(document(routes, SCHEMAS))
+    routes: list[Route] = [*operations.routes(document_routes), *system.routes()]
+    system.publish(openapi.build(routes, operations.SCHEMAS))
     app = build_app(
         edge,
         routes,
@@ -153,10 +153,6 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
         keep_alive_seconds=settings.keep_alive_seconds,
     )
     return Service(app, edge, tasks)
-
-
-def document(routes: Sequence[Route], models: Sequence[type[BaseModel]]) -> dict[str, Any]:
-    return openapi.build(routes, models)
 
 
 async def serve(
