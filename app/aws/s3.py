@@ -25,7 +25,7 @@ __all__ = ["LengthMismatch", "S3ObjectStore"]
 log = logging.getLogger("strongroom.aws")
 
 # A range this short is read in one go: a stream costs more than it saves.
-_SHORT = 256 * 1024
+_SHORT = 64 * 1024
 _CLEANING_SECONDS = 10.0
 
 

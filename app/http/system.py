@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -145,7 +146,7 @@ _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;
 color:#1c2430;background:#fff}h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.2rem}
 code{font:0.9em ui-monospace,monospace;background:#eef1f5;padding:.1em .3em;border-radius:3px}
-table{border-collapse:collapse;width:100%;font-size:.92em}td,th{text-align:left;vertical-align:top;
+table{border-collapse:collapse;width:100%;font-size:.92em}td:first-child{white-space:nowrap}td,th{text-align:left;vertical-align:top;
 padding:.35rem .6rem;border-bottom:1px solid #d9dee6}.verb{display:inline-block;min-width:4.2rem;
 font-weight:600;color:#0b5cad}
 @media(prefers-color-scheme:dark){body{background:#12161c;color:#dfe5ee}code{background:#232a34}
@@ -169,10 +170,15 @@ def _html(title: str, content: str) -> bytes:
     ).encode()
 
 
+def _rich(text: str) -> str:
+    """Text with `code` in it."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
+
+
 def _problems_page() -> bytes:
     rows = "".join(
         f'<tr id="{slug}"><td><code>{slug}</code><td>{kind.status}<td>{html.escape(kind.title)}'
-        f"<td>{html.escape(kind.meaning)}"
+        f"<td>{_rich(kind.meaning)}"
         for slug, kind in sorted(problems.REGISTRY.items(), key=lambda item: item[1].status)
     )
     head = "<tr><th>type<th>status<th>title<th>meaning"
@@ -194,17 +200,16 @@ def _docs_page(document: dict[str, Any]) -> bytes:
 
 def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
     rows = [
-        f"<tr><td><code>{html.escape(p['name'])}</code><td>{p['in']}"
-        f"<td>{html.escape(p['description'])}"
+        f"<tr><td><code>{html.escape(p['name'])}</code><td>{p['in']}<td>{_rich(p['description'])}"
         for p in operation.get("parameters", ())
     ]
     rows += [
-        f"<tr><td><code>{status}</code><td>answer<td>{html.escape(response['description'])}"
+        f"<tr><td><code>{status}</code><td>answer<td>{_rich(response['description'])}"
         for status, response in operation["responses"].items()
     ]
-    description = html.escape(operation.get("description", ""))
+    description = _rich(operation.get("description", ""))
     return (
         f'<h2 id="{operation["operationId"]}"><span class="verb">{method.upper()}</span> '
-        f"<code>{html.escape(path)}</code></h2><p>{html.escape(operation['summary'])}. "
+        f"<code>{html.escape(path)}</code></h2><p>{_rich(operation['summary'])}. "
         f"{description}</p><table>{''.join(rows)}</table>"
     )
