@@ -25,6 +25,7 @@ PROBLEM_JSON = "application/problem+json"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # How long and how much of a refused body is read, so that the client gets to see the refusal.
 _LINGER_SECONDS = 5.0
+_SMALL_BODY = 64 * 1024
 _LINGER_BYTES = 64 * 1024 * 1024
 
 
@@ -162,6 +163,9 @@ class Exchange:
         stream = self._stream
         if stream is None or not stream.request_body:
             return
+        length = self.content_length
+        if length is not None and length <= _SMALL_BODY and not stream.expecting_continue:
+            return  # Sanic reads it after the answer, and the connection lives on
         stream.keep_alive = False
         if stream.expecting_continue:  # the client waits for permission, which it does not get
             stream.expecting_continue = False

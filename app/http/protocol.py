@@ -2,17 +2,45 @@
 
 A client that closes its sending side gets an answer: to its finished request, or to its broken
 one. Sanic drops the connection at that moment, finished or not.
+
+Header names are checked: one that Sanic lets pass, such as `Content-Length ` with a space, would
+be another header to a proxy before us, and the body the next request (RFC 9112, 5.1).
 """
 
 from __future__ import annotations
 
+import re
 from asyncio import CancelledError
 from typing import Any
 
 from sanic.http import Http, Stage
+from sanic.request import Request
 from sanic.server.protocols.http_protocol import HttpProtocol
 
 from app.problems import BadRequest, IncompleteBody
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_MOST_KNOWN_NAMES = 1000
+_known_names: set[str] = set()
+
+
+class StrictRequest(Request):
+    """A request whose header names are names."""
+
+    __slots__ = ()
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        for name in self.headers:
+            if name not in _known_names:
+                _check_name(name)
+
+
+def _check_name(name: str) -> None:
+    if not _TOKEN.fullmatch(name):
+        raise BadRequest("A header's name holds a character that no name may hold.")
+    if len(_known_names) < _MOST_KNOWN_NAMES:
+        _known_names.add(name)
 
 
 class Protocol(HttpProtocol):

@@ -18,7 +18,7 @@ from sanic.http.constants import HTTP
 from sanic.server.async_server import AsyncioServer
 
 from app.http.edge import Edge, ProblemHandler
-from app.http.protocol import Protocol
+from app.http.protocol import Protocol, StrictRequest
 from app.http.route import Route
 
 log = logging.getLogger("strongroom.server")
@@ -40,7 +40,10 @@ def build_app(
     """The application with these routes. A body never moving for `idle_seconds` ends its
     connection."""
     app: App = Sanic(
-        f"strongroom-{next(_names)}", error_handler=ProblemHandler(edge), configure_logging=False
+        f"strongroom-{next(_names)}",
+        request_class=StrictRequest,
+        error_handler=ProblemHandler(edge),
+        configure_logging=False,
     )
     app.config.ACCESS_LOG = False
     app.config.MOTD = False

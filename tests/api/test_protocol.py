@@ -41,6 +41,9 @@ def is_problem(answer: Answer | None, status: int) -> None:
         b"POST /v1/documents HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
         b"POST /v1/documents HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"GET /\xff HTTP/1.1\r\n\r\n",
+        b"POST /v1/documents HTTP/1.1\r\nContent-Length : 3\r\n\r\nabc",
+        b"POST /v1/documents HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nA: b\r\n folded: c\r\n\r\n",
         b"GET /livez HTTP/1.1\r\nHost: x",
     ],
 )
@@ -128,6 +131,18 @@ def test_one_connection_carries_many_requests_also_after_refusals(service: Servi
         for path, status in [("/livez", 200), ("/nope", 404), ("/livez", 200)]:
             connection.sendall(service.head("GET", path))
             assert f"HTTP/1.1 {status}".encode() in connection.recv(4000)
+
+
+def test_a_refused_small_body_does_not_cost_the_connection(service: Service) -> None:
+    with service.socket() as connection:
+        bad = service.head("POST", "/v1/documents", "Content-Length: 3", "Document-Tags: a,,")
+        connection.sendall(bad + b"abc" + service.head("GET", "/livez"))
+        received = b""
+        while b'{"status":"ok"}' not in received:
+            part = connection.recv(4000)
+            assert part, received
+            received += part
+        assert received.startswith(b"HTTP/1.1 400")
 
 
 def test_health(service: Service) -> None:
