@@ -171,8 +171,10 @@ def new_key(environment: dict[str, str], tenant: str, *scopes: str) -> str:
 
 
 @contextlib.contextmanager
-def running(engine: Engine, name: str, log: Path, **extra: str) -> Iterator[Service]:
-    """A service process of its own, ready."""
+def running(
+    engine: Engine, name: str, log: Path, *, module: str = "app", **extra: str
+) -> Iterator[Service]:
+    """A service process of its own, ready; `module` is what runs it."""
     environment = variables(engine, name, **extra)
     command(environment, "provision")
     wanted = [("acme",), ("acme", "documents:read"), ("globex",)]
@@ -180,7 +182,7 @@ def running(engine: Engine, name: str, log: Path, **extra: str) -> Iterator[Serv
         keys = list(pool.map(lambda arguments: new_key(environment, *arguments), wanted))
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "app", "serve"],
+            [sys.executable, "-m", module, "serve"],
             cwd=ROOT,
             env=environment,
             stdout=output,
