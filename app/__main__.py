@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import http.client
 import json
 import sys
 import textwrap
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -85,6 +87,109 @@ def _probe(options: argparse.Namespace) -> int:
         return _fail(f"{options.url}: {error}", 1)
     print(f"{answer.status} {body}")
     return 0 if 200 <= answer.status < 300 else 1
+
+
+# --- upkeep ---------------------------------------------------------------------------------
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from app.upkeep.progress import progress
+    from app.upkeep.sweep import Sweeper
+
+    failed = 0
+
+    async def work(backends: Any) -> None:
+        nonlocal failed
+        sweeper = Sweeper(backends.upkeep, backends.objects, _now_ms, dry_run=options.dry_run)
+        async with progress(lambda: _counts(sweeper.report)):
+            report = await sweeper.run()
+        failed = report.failed
+        _report({"dry_run": options.dry_run, **dataclasses.asdict(report)}, options.json)
+
+    code = _with_backends(options, work)
+    if failed:
+        return _fail(f"{failed} could not be swept; run it again", 1)
+    return code
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from app.upkeep.progress import progress
+    from app.upkeep.verify import Verification, Verifier
+
+    file = Path(options.state) if options.state else None
+    try:
+        state = _stored_verification(file)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        return _fail(f"--state {file}: {error!r}. Name another file, or remove it.", 2)
+    findings = 0
+
+    async def work(backends: Any) -> None:
+        nonlocal findings
+        verifier = Verifier(
+            backends.upkeep,
+            backends.objects,
+            _now_ms,
+            state=state,
+            save=lambda state: _store_verification(file, state),
+            content=not options.sizes_only,
+            remove_orphans=options.remove_orphans,
+            bytes_per_second=int(options.mib_per_second * 1024 * 1024),
+        )
+        async with progress(lambda: _counts(verifier.state)):
+            done: Verification = await verifier.run()
+        findings = len(done.findings)
+        _report(done.as_json(), options.json)
+
+    code = _with_backends(options, work)
+    if code == 1:
+        hint = f"go on with --state {file}" if file else "--state FILE makes it resumable"
+        return _fail(f"the verification is not finished; {hint}", _UNFINISHED)
+    if findings:
+        return _fail(f"{findings} findings; docs/operating.md tells what each means", 1)
+    return code
+
+
+_UNFINISHED = 3
+
+
+def _stored_verification(file: Path | None) -> Any:
+    """What an interrupted run has left in the file; None to begin anew."""
+    from app.upkeep.verify import Verification
+
+    if file is None or not file.exists():
+        return None
+    state = Verification.from_json(json.loads(file.read_text()))
+    return None if state.finished else state
+
+
+def _store_verification(file: Path | None, state: Any) -> None:
+    if file is not None:  # whole or not at all: the process may be killed at any moment
+        draft = file.with_name(file.name + ".new")
+        draft.write_text(json.dumps(state.as_json(), indent=2) + "\n")
+        draft.replace(file)
+
+
+def _counts(report: Any) -> str:
+    """A report's numbers in one line, for progress."""
+    values = dataclasses.asdict(report)
+    values["findings"] = len(values.get("findings", ()))
+    shown = [f"{name} {value:,}" for name, value in values.items() if isinstance(value, int)]
+    return ", ".join(([values["phase"]] if "phase" in values else []) + shown)
+
+
+def _report(values: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(values, indent=2))
+        return
+    for name, value in values.items():
+        if isinstance(value, int) and not isinstance(value, bool):
+            print(f"{name:<15} {value:,}")
+    for finding in values.get("findings", ()):
+        print(f"{finding['kind']}: {finding['key']}: {finding['detail']}")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 # --- keys -----------------------------------------------------------------------------------
@@ -185,6 +290,10 @@ def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def _with_table(options: argparse.Namespace, work: Callable[[Any], Any]) -> int:
+    return _with_backends(options, lambda backends: work(backends.table))
+
+
+def _with_backends(options: argparse.Namespace, work: Callable[[Any], Any]) -> int:
     from app import bootstrap
     from app.http import logs
 
@@ -193,7 +302,7 @@ def _with_table(options: argparse.Namespace, work: Callable[[Any], Any]) -> int:
 
     async def run() -> None:
         async with bootstrap.connect(settings) as backends:
-            await work(backends.table)
+            await work(backends)
 
     return _guarded(lambda: asyncio.run(run()))
 
@@ -284,6 +393,7 @@ def _parser() -> argparse.ArgumentParser:
         True,
     )
     _where(provision)
+    _upkeep_parsers(commands)
     _keys_parser(commands)
     probe = _command(
         commands,
@@ -301,6 +411,49 @@ def _default_probe() -> str:
     import os
 
     return f"http://127.0.0.1:{os.environ.get('PORT') or 8000}/readyz"
+
+
+def _upkeep_parsers(commands: Any) -> None:
+    sweep = _command(
+        commands,
+        "sweep",
+        "remove what nothing points at any more",
+        """
+        Remove the bytes of writes that were never committed, of deleted documents past their
+        retention and of expired ones, and unfinished multipart uploads. Safe beside a live
+        service, to run many at once, and to kill. Schedule it every few minutes.
+        Exit code 0: done; 1: something was left to the next sweep.
+        """,
+        _sweep,
+        True,
+    )
+    sweep.add_argument("--dry-run", action="store_true", help="only count what would be removed")
+    verify = _command(
+        commands,
+        "verify",
+        "prove that what is recorded is there",
+        """
+        Walk the table and the bucket; read every document's bytes, of all versions, and compare
+        them with their checksums; report what is missing, differs, or is pointed at by nothing.
+        Changes nothing without --remove-orphans, and may run beside a live service.
+        Exit code 0: all is well; 1: findings; 3: not finished (go on with the same --state).
+        """,
+        _verify,
+        True,
+    )
+    verify.add_argument("--state", metavar="FILE", help="keep progress here, and go on from it")
+    verify.add_argument(
+        "--sizes-only", action="store_true", help="compare sizes; do not read the bytes"
+    )
+    verify.add_argument(
+        "--remove-orphans", action="store_true", help="delete objects that nothing points at"
+    )
+    verify.add_argument(
+        "--mib-per-second", type=float, default=0, help="read no faster (0: as fast as it goes)"
+    )
+    for command in (sweep, verify):
+        command.add_argument("--json", action="store_true", help="print JSON")
+        _where(command)
 
 
 def _keys_parser(commands: Any) -> None:

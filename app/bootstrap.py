@@ -19,6 +19,7 @@ from app.aws.dynamodb import DynamoDB
 from app.aws.s3 import S3ObjectStore
 from app.aws.table import DynamoTable
 from app.aws.transport import Transport
+from app.aws.upkeep_table import DynamoUpkeepTable
 from app.documents import operations
 from app.documents.ids import DocumentIds
 from app.documents.listing import DEFAULT_LIMIT, MAX_EXAMINED, MAX_LIMIT
@@ -49,6 +50,7 @@ class Backends:
 
     table: DynamoTable
     objects: S3ObjectStore
+    upkeep: DynamoUpkeepTable
 
 
 @asynccontextmanager
@@ -72,8 +74,11 @@ async def connect(settings: Settings, metrics: Metrics | None = None) -> AsyncIt
         part_size=settings.upload_part_bytes,
         observe=observe,
     )
+    name, shards = settings.dynamodb_table, settings.list_shards
     try:
-        yield Backends(DynamoTable(client, settings.dynamodb_table, settings.list_shards), objects)
+        yield Backends(
+            DynamoTable(client, name, shards), objects, DynamoUpkeepTable(client, name, shards)
+        )
     finally:
         await objects.close()
         await table_transport.close()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -41,6 +42,8 @@ _MOST_FAILURES = 7
 _LONGEST_PAUSE_SECONDS = 0.8
 
 Observer = Callable[[str, str, float], None]
+Writes = list[dict[str, Any]]
+Reasons = list[dict[str, Any]]
 
 
 class Refusal(Exception):
@@ -125,6 +128,35 @@ class DynamoDB:
                 return answer
             await backoff.pause(reason)
 
+    async def transact(
+        self,
+        name: str,
+        writes: Callable[[str], Writes],
+        refused: Callable[[Reasons], Awaitable[bool]],
+        backoff: Backoff | None = None,
+    ) -> None:
+        """All writes or none, once. `name`, of at most 32 characters, is this transaction's own.
+
+        `writes` is given the token of each try. `refused` is given the reasons of a cancellation,
+        in the order of the writes: it raises what they mean, or says whether all had been done by
+        an earlier try; if not, the table was merely busy.
+        """
+        backoff = backoff or Backoff()
+        for attempt in itertools.count():
+            # The same token must go with the same payload: a try after a definite cancellation
+            # gets another one. A try whose answer was lost is repeated as it was, inside `call`.
+            token = f"{name}-{attempt}"
+            payload = {"TransactItems": writes(token), "ClientRequestToken": token}
+            try:
+                await self.call("TransactWriteItems", payload, backoff)
+            except Refusal as refusal:
+                reasons = refusal.body.get("CancellationReasons") or []
+                if await refused(reasons):
+                    return
+                await backoff.pause(_why_busy(reasons, backoff))
+            else:
+                return
+
     async def _attempt(
         self, operation: str, body: bytes, backoff: Backoff
     ) -> tuple[str, dict[str, Any] | None]:
@@ -171,6 +203,16 @@ class DynamoDB:
         log.error("dynamodb refused", extra={"operation": operation, "code": code, "body": body})
         self._observe(operation, code or "error", 0.0)
         raise Unavailable("The table refuses the service's calls.", 5)
+
+
+def _why_busy(reasons: Reasons, backoff: Backoff) -> str:
+    codes = [reason.get("Code") for reason in reasons]
+    if "TransactionConflict" in codes:
+        backoff.busy = True
+        return "busy"
+    if any(code in ("ThrottlingError", "ProvisionedThroughputExceeded") for code in codes):
+        return "throttled"
+    raise RuntimeError(f"a transaction was cancelled for reasons unknown: {codes}")
 
 
 def _parse(body: bytes) -> dict[str, Any]:

@@ -17,7 +17,9 @@ from app.storage.records import (
     Intent,
     Settled,
     Tenant,
+    Version,
 )
+from app.storage.tables import Entry, Found, Index, OpenIntent
 
 Item = dict[str, Any]
 
@@ -190,6 +192,15 @@ def version_attributes(document: Document, author: str) -> Item:
     }
 
 
+def version(item: Item) -> Version:
+    return Version(
+        number=int(item["SK"]["S"]),
+        content_id=item["content_id"]["S"],
+        size=int(item["size"]["N"]),
+        checksum=_checksum(item),
+    )
+
+
 # --- intents, claims, keys ------------------------------------------------------------------
 
 
@@ -202,6 +213,14 @@ def intent_item(tenant: Tenant, intent: Intent) -> Item:
         "due_bucket": due_bucket(intent.write_id),
         "due_at": number(intent.deadline),
     }
+
+
+def open_intent(item: Item) -> OpenIntent:
+    return OpenIntent(
+        Tenant(item["tenant"]["S"]),
+        Intent(item["PK"]["S"][2:], item["document_id"]["S"], int(item["due_at"]["N"])),
+        item["state"]["S"] == "reaping",
+    )
 
 
 def claim_item(tenant: Tenant, claim: Claim, lease_ends: int, expires: int) -> Item:
@@ -267,3 +286,25 @@ def api_key(item: Item) -> ApiKey:
         expires_at=_moment(item, "expires_at"),
         revoked_at=_moment(item, "revoked_at"),
     )
+
+
+# --- whatever a walk finds ------------------------------------------------------------------
+
+_INDEX_KINDS = {"TAG": "tag", "SHA": "sha256"}
+
+
+def found(item: Item) -> Found | None:
+    """The record that an item is; None for those that stand for themselves alone."""
+    kind, _, rest = item["PK"]["S"].partition("#")
+    if kind == "W":
+        return open_intent(item)
+    tenant, _, rest = rest.partition("#")
+    if kind == "V":
+        return Tenant(tenant), rest, version(item)
+    if kind != "T" or not item["SK"]["S"].startswith("D#"):
+        return None
+    _, _, index = rest.partition("#")
+    if not index:
+        return Tenant(tenant), document(item)
+    kind, _, value = index.partition("#")
+    return Entry(Tenant(tenant), Index(_INDEX_KINDS[kind], value), item["SK"]["S"][2:])

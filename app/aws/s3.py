@@ -18,7 +18,7 @@ from app.aws.transport import Transport
 from app.storage import deadline
 from app.storage.budget import ByteBudget
 from app.storage.errors import ObjectMissing, Unavailable
-from app.storage.objects import StoredObject
+from app.storage.objects import StoredObject, UnfinishedUpload
 
 __all__ = ["LengthMismatch", "S3ObjectStore"]
 
@@ -176,8 +176,13 @@ class S3ObjectStore:
             await self._remove("DeleteObject", key, query, ends)
 
     async def _abort_uploads(self, key: str, ends: float) -> None:
-        for upload_id in await self._unfinished(key, ends):
-            await self._remove("AbortMultipartUpload", key, [("uploadId", upload_id)], ends)
+        uploads = [upload async for upload in self._unfinished(key, ends) if upload.key == key]
+        for upload in uploads:
+            await self.abort(upload, ends)
+
+    async def abort(self, upload: UnfinishedUpload, ends: float | None = None) -> None:
+        query = [("uploadId", upload.upload_id)]
+        await self._remove("AbortMultipartUpload", upload.key, query, ends or deadline.end())
 
     async def _remove(
         self, operation: str, key: str, query: list[tuple[str, str]], ends: float
@@ -188,15 +193,12 @@ class S3ObjectStore:
             if not error.missing and error.code != "NoSuchUpload":
                 raise
 
-    async def _unfinished(self, key: str, ends: float) -> list[str]:
-        """The ids of the key's multipart uploads."""
-        pages = self._pages("ListMultipartUploads", "uploads", key, "upload-id-marker", ends)
-        return [
-            text_of(upload, "UploadId")
-            async for page in pages
-            for upload in children(page, "Upload")
-            if text_of(upload, "Key") == key
-        ]
+    async def _unfinished(self, prefix: str, ends: float | None) -> AsyncIterator[UnfinishedUpload]:
+        async for page in self._pages(
+            "ListMultipartUploads", "uploads", prefix, "upload-id-marker", ends
+        ):
+            for upload in children(page, "Upload"):
+                yield UnfinishedUpload(text_of(upload, "Key"), text_of(upload, "UploadId"))
 
     async def _versions(self, key: str, ends: float) -> list[str]:
         """The ids of all versions and delete markers; 'null' where the bucket keeps none."""
@@ -210,10 +212,16 @@ class S3ObjectStore:
         ]
 
     async def _pages(
-        self, operation: str, kind: str, prefix: str, marker: str, ends: float
+        self,
+        operation: str,
+        kind: str,
+        prefix: str,
+        marker: str,
+        ends: float | None,
+        after: str = "",
     ) -> AsyncIterator[ElementTree.Element]:
         """All pages of a listing. `marker` is the name of the second of its two positions."""
-        start: list[tuple[str, str]] = []
+        start = [("key-marker", after)] if after else []
         while True:
             query = [("prefix", prefix), (kind, ""), *start]
             reply = await self._client.call(operation, "GET", query=query, ends=ends)
@@ -222,14 +230,40 @@ class S3ObjectStore:
             if text_of(page, "IsTruncated") != "true":
                 return
             element = "Next" + "".join(word.capitalize() for word in marker.split("-"))
-            after = [
+            following = [
                 ("key-marker", text_of(page, "NextKeyMarker")),
                 (marker, text_of(page, element)),
             ]
-            after = [(name, value) for name, value in after if value]
-            if not after or after == start:
+            following = [(name, value) for name, value in following if value]
+            if not following or following == start:
                 raise Unavailable("The bucket's listing does not go on.")
-            start = after
+            start = following
+
+    # --- upkeep -----------------------------------------------------------------------------
+
+    async def size(self, key: str) -> int:
+        try:
+            reply = await self._client.call("HeadObject", "HEAD", key, ends=deadline.end())
+        except S3Error as error:
+            raise _missing_or(error) from error
+        return int(reply.headers.get("content-length", "0"))
+
+    async def keys(self, after: str) -> AsyncIterator[list[str]]:
+        last = after
+        pages = self._pages("ListObjectVersions", "versions", "", "version-id-marker", None, after)
+        async for page in pages:
+            listed = {
+                text_of(version, "Key")
+                for kind in ("Version", "DeleteMarker")
+                for version in children(page, kind)
+            }
+            found = sorted(key for key in listed if key > last)  # a key's versions may fill pages
+            if found:
+                last = found[-1]
+                yield found
+
+    def unfinished(self) -> AsyncIterator[UnfinishedUpload]:
+        return self._unfinished("", None)
 
     async def check(self) -> None:
         query = [("list-type", "2"), ("max-keys", "1")]

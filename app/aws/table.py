@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from app.aws import items
@@ -40,6 +40,7 @@ BATCH_GET_LIMIT = 100
 SHARDS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 _OLD = "ALL_OLD"
+FAILED = "ConditionalCheckFailed"
 
 
 def _now() -> int:
@@ -134,17 +135,23 @@ class DynamoTable:
     # --- committing -------------------------------------------------------------------------
 
     async def commit(self, tenant: Tenant, change: Change) -> None:
-        after_entries = _entries(tenant, change.after)
-        before_entries = _entries(tenant, change.before) if change.before else {}
+        after_entries = entries(tenant, change.after)
+        before_entries = entries(tenant, change.before) if change.before else {}
         plain = change.intent is None and change.claim is None and after_entries == before_entries
-        if plain:
-            await self._commit_alone(tenant, change)
-        else:
-            await self._commit_together(tenant, change, before_entries, after_entries)
-
-    async def _commit_alone(self, tenant: Tenant, change: Change) -> None:
-        """A change of nothing but the document's own item needs no transaction."""
         backoff = Backoff()
+        try:
+            if plain:
+                await self._commit_alone(tenant, change, backoff)
+            else:
+                await self._commit_together(tenant, change, before_entries, after_entries, backoff)
+        except Unavailable as error:
+            # Whatever ended the attempts, one of them may have been applied unseen.
+            if backoff.lost and not isinstance(error, OutcomeUnknown):
+                raise OutcomeUnknown(error.detail, error.retry_after) from error
+            raise
+
+    async def _commit_alone(self, tenant: Tenant, change: Change, backoff: Backoff) -> None:
+        """A change of nothing but the document's own item needs no transaction."""
         try:
             await self._client.call("UpdateItem", self._document_write(tenant, change), backoff)
         except Refusal as refusal:
@@ -156,6 +163,7 @@ class DynamoTable:
         change: Change,
         before_entries: dict[str, Item],
         after_entries: dict[str, Item],
+        backoff: Backoff,
     ) -> None:
         kind = "Put" if change.before is None else "Update"
         writes: list[Item] = [{kind: self._document_write(tenant, change)}]
@@ -167,48 +175,28 @@ class DynamoTable:
             writes.append({"Put": {"TableName": self._table, "Item": after_entries[name]}})
         for name in sorted(before_entries.keys() - after_entries.keys()):
             writes.append({"Delete": {"TableName": self._table, "Key": before_entries[name]}})
-        await self._transact(tenant, change, writes)
 
-    async def _transact(self, tenant: Tenant, change: Change, writes: list[Item]) -> None:
-        backoff = Backoff()
-        attempt = 0
-        while True:
-            # Each try after a definite cancellation draws another counter, and so needs another
-            # token; a try whose answer was lost is repeated as it was, inside `call`.
-            token = f"{change.write_id}-{attempt}"
-            usage = [self._count(tenant, change, token)] if change.intent else []
-            payload = {"TransactItems": writes + usage, "ClientRequestToken": token}
-            try:
-                await self._client.call("TransactWriteItems", payload, backoff)
-            except Refusal as refusal:
-                reasons = refusal.body.get("CancellationReasons") or []
-                reason = await self._cancelled(tenant, change, reasons, backoff)
-                if reason is None:
-                    return
-                await backoff.pause(reason)
-                attempt += 1
-            else:
-                return
+        async def refused(reasons: list[Item]) -> bool:
+            return await self._cancelled(tenant, change, reasons, backoff)
+
+        def with_count(token: str) -> list[Item]:
+            return writes + ([self._count(tenant, change, token)] if change.intent else [])
+
+        await self._client.transact(change.write_id, with_count, refused, backoff)
 
     async def _cancelled(
         self, tenant: Tenant, change: Change, reasons: list[Item], backoff: Backoff
-    ) -> str | None:
-        """None: it had been committed; a text: why to try again. Raises `Refused`."""
+    ) -> bool:
+        """True: it had been committed; false: no condition failed. Raises `Refused`."""
         codes = [reason.get("Code") for reason in reasons]
-        failed = "ConditionalCheckFailed"
-        if codes and codes[0] == failed:
+        if codes and codes[0] == FAILED:
             await self._conflict(tenant, change, reasons[0].get("Item"), backoff)
-            return None
+            return True
         closers = ([IntentClosed] if change.intent else []) + ([ClaimLost] if change.claim else [])
-        for code, refused in zip(codes[1:], closers, strict=False):
-            if code == failed:
-                raise refused
-        if "TransactionConflict" in codes:
-            backoff.busy = True
-            return "busy"
-        if any(code in ("ThrottlingError", "ProvisionedThroughputExceeded") for code in codes):
-            return "throttled"
-        raise RuntimeError(f"a transaction was cancelled for reasons unknown: {codes}")
+        for code, closed in zip(codes[1:], closers, strict=False):
+            if code == FAILED:
+                raise closed
+        return False
 
     async def _conflict(
         self, tenant: Tenant, change: Change, old: Item | None, backoff: Backoff
@@ -223,7 +211,7 @@ class DynamoTable:
             current = await self.read(tenant, change.after.id)
         if current and change.write_id in current.writes:
             return
-        if backoff.lost and current and _may_have_forgotten(current, change):
+        if backoff.lost and (current is None or _may_have_forgotten(current, change)):
             raise OutcomeUnknown("The document has changed too often to tell.", 1)
         raise Conflict(current)
 
@@ -294,6 +282,9 @@ class DynamoTable:
         return {"TableName": self._table, "Item": {**key, **attributes}}
 
     def _count(self, tenant: Tenant, change: Change, token: str) -> Item:
+        return self._usage(tenant, token, change.after.size, 0 if change.before else 1)
+
+    def _usage(self, tenant: Tenant, token: str, size: int, documents: int) -> Item:
         """Bytes and documents held, on one of several counters so that writers rarely meet; drawn
         from the token, since the same token must go with the same payload."""
         counter = zlib.crc32(token.encode()) % USAGE_COUNTERS
@@ -304,8 +295,8 @@ class DynamoTable:
                 "UpdateExpression": "ADD #bytes :bytes, #documents :documents",
                 "ExpressionAttributeNames": {"#bytes": "bytes", "#documents": "documents"},
                 "ExpressionAttributeValues": {
-                    ":bytes": number(change.after.size),
-                    ":documents": number(0 if change.before else 1),
+                    ":bytes": number(size),
+                    ":documents": number(documents),
                 },
             }
         }
@@ -491,13 +482,19 @@ class DynamoTable:
         return [items.api_key(item) for item in await self._all("Scan", scan)]
 
     async def _all(self, operation: str, query: Item) -> list[Item]:
-        found: list[Item] = []
+        return [item async for page, _ in self._pages(operation, query) for item in page]
+
+    async def _pages(
+        self, operation: str, query: Item
+    ) -> AsyncIterator[tuple[list[Item], Item | None]]:
+        """The pages of a query or scan, each with the key to go on from, None at the end."""
         while True:
             answer = await self._client.call(operation, query)
-            found += answer["Items"]
-            if not answer.get("LastEvaluatedKey"):
-                return found
-            query = {**query, "ExclusiveStartKey": answer["LastEvaluatedKey"]}
+            last = answer.get("LastEvaluatedKey")
+            yield answer["Items"], last
+            if not last:
+                return
+            query = {**query, "ExclusiveStartKey": last}
 
 
 def _owned(claim: Claim, values: Item) -> Item:
@@ -520,7 +517,7 @@ def _partition(tenant: Tenant, shard: str, index: Index) -> str:
     return f"{partition}#{kind}#{index.value}"
 
 
-def _entries(tenant: Tenant, document: Document) -> dict[str, Item]:
+def entries(tenant: Tenant, document: Document) -> dict[str, Item]:
     """The index entries that belong to a document, by a name of their own."""
     wanted = [("TAG", tag) for tag in document.tags]
     if document.sha256:

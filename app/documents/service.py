@@ -15,7 +15,14 @@ from typing import TypeVar
 
 from app.documents import ids
 from app.documents.listing import Filters, Listed, list_documents
-from app.problems import BadDigest, Contended, ContentUnavailable, NotFound, Overloaded
+from app.problems import (
+    BadDigest,
+    Contended,
+    ContentUnavailable,
+    NotFound,
+    Overloaded,
+    Problem,
+)
 from app.storage import deadline
 from app.storage.attempt import Attempt
 from app.storage.errors import ObjectMissing, OutcomeUnknown, StorageError, Unavailable
@@ -348,7 +355,11 @@ class Documents:
     ) -> tuple[Intent, StoredObject]:
         """Announce the bytes, store them, compare their digest. On any failure they are removed."""
         intent = Intent(new_write_id(), document_id, now_ms() + INTENT_SECONDS * 1000)
-        await self._table.open_intent(tenant, intent)
+        try:
+            await self._table.open_intent(tenant, intent)
+        except OutcomeUnknown as unknown:  # of the intent, not of what the client asked for
+            self._tasks.background(self._abandon(tenant, intent))
+            raise Unavailable(unknown.detail, unknown.retry_after) from unknown
         key = object_key(tenant, document_id, intent.write_id)
         heartbeat = asyncio.create_task(self._stay_alive(tenant, intent, attempt))
         try:
@@ -391,22 +402,26 @@ class Documents:
             return await commit
         except OutcomeUnknown:
             raise  # the sweeper finds out: the intent is gone if the commit happened
-        except IntentClosed as closed:
+        except (Refused, Unavailable, Problem) as refused:
+            # Only these are a definite no. After anything else, the end of the process included,
+            # the commit may yet turn out to have happened.
             self._tasks.background(self._abandon(caller.tenant, intent))
-            raise Overloaded(
-                "The upload took too long to be committed. Send it again.", retry_after=1
-            ) from closed
-        except BaseException:
-            self._tasks.background(self._abandon(caller.tenant, intent))
+            if isinstance(refused, IntentClosed):
+                raise Overloaded(
+                    "The upload took too long to be committed. Send it again.", retry_after=1
+                ) from refused
             raise
 
     async def _abandon(self, tenant: Tenant, intent: Intent) -> None:
-        """Remove what an unfinished write has left, in the sweeper's own order: only after the
-        intent is `reaping` can no commit come any more."""
+        """Remove what a write that was not committed has left, in the sweeper's own order: only
+        after the intent is `reaping` can no commit come any more.
+
+        Where the intent is gone, a sweeper was here before us, but perhaps before our bytes.
+        """
         deadline.start(deadline.DEFAULT_SECONDS)
-        if await self._table.reap_intent(tenant, intent):
-            await self._objects.discard(object_key(tenant, intent.document_id, intent.write_id))
-            await self._table.drop_intent(tenant, intent)
+        await self._table.reap_intent(tenant, intent)
+        await self._objects.discard(object_key(tenant, intent.document_id, intent.write_id))
+        await self._table.drop_intent(tenant, intent)
 
     async def _find(self, tenant: Tenant, document_id: str) -> Document | None:
         if not ids.is_id(document_id):

@@ -78,6 +78,7 @@ async def _serve(settings: Settings, listener: socket.socket, home: Path, addres
     url = f"http://{shown}:{port}"
 
     async def ready() -> None:
+        _write_private(home / "aws.env", _aws_env_file(settings))
         _write_private(home / "env", _env_file(url, secrets))
         _banner(url, secrets["STRONGROOM_API_KEY"], home)
 
@@ -186,7 +187,17 @@ def _read_keys(file: Path) -> dict[str, str]:
 
 def _env_file(url: str, secrets: dict[str, str]) -> str:
     """Readable by a shell's `.`, and line by line as NAME=value."""
-    values = {"STRONGROOM_URL": url, **secrets}
+    return _assignments({"STRONGROOM_URL": url, **secrets})
+
+
+def _aws_env_file(settings: Settings) -> str:
+    """What other commands (sweep, verify, keys) need to reach the same table and bucket."""
+    aws = {name: value for name, value in sorted(os.environ.items()) if name.startswith("AWS_")}
+    names = {"DYNAMODB_TABLE": settings.dynamodb_table, "S3_BUCKET": settings.s3_bucket}
+    return _assignments(names | aws)
+
+
+def _assignments(values: dict[str, str]) -> str:
     lines = [f"{name}={value}" for name, value in values.items()]
     return "\n".join([*lines, "export " + " ".join(values), ""])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from sanic.response import HTTPResponse
 
@@ -11,6 +12,7 @@ from app.http.exchange import Exchange, answer_response
 from app.http.headers import idempotency_key
 from app.problems import IdempotencyMismatch, RequestInProgress
 from app.storage.attempt import Attempt
+from app.storage.errors import OutcomeUnknown, StorageError, Unavailable
 from app.storage.records import Answer, Claim, Document, new_write_id
 from app.storage.tables import ClaimLost, ClaimTaken, IdempotencyTable
 from app.tasks import Tasks
@@ -52,6 +54,9 @@ class Idempotency:
             await self._table.claim(exchange.caller.tenant, claim)
         except ClaimTaken as taken:
             return await self._replay(exchange, claim, taken)
+        except OutcomeUnknown as unknown:  # of the claim: what was asked for has not begun
+            self._tasks.background(self._table.release_claim(exchange.caller.tenant, claim))
+            raise Unavailable(unknown.detail, unknown.retry_after) from unknown
         return await self._first(exchange, Attempt(claim, render), action)
 
     async def _first(self, exchange: Exchange, attempt: Attempt, action: Action) -> HTTPResponse:
@@ -63,7 +68,8 @@ class Idempotency:
         except Exception:
             # Nothing has happened under this key, so a corrected request may use it.
             if not attempt.committing:
-                await self._tasks.shielded(self._table.release_claim(tenant, attempt.claim))
+                with suppress(StorageError):  # the lease will end by itself
+                    await self._tasks.shielded(self._table.release_claim(tenant, attempt.claim))
             raise
         except BaseException:
             if not attempt.committing:

@@ -17,11 +17,11 @@ class StoredObject:
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectListing:
-    """One key under a prefix; `size` in bytes."""
+class UnfinishedUpload:
+    """A multipart upload that has been neither completed nor aborted."""
 
     key: str
-    size: int
+    upload_id: str
 
 
 class ObjectStore(Protocol):
@@ -66,4 +66,35 @@ class ObjectStore(Protocol):
 
     async def check(self) -> None:
         """Raise `Unavailable` unless the bucket can be reached."""
+        ...
+
+
+class StoredObjects(Protocol):
+    """The bucket, as upkeep sees it. Any method may raise `Unavailable`."""
+
+    async def size(self, key: str) -> int:
+        """Bytes under the key; raises `ObjectMissing`."""
+        ...
+
+    def open(
+        self, key: str, first: int, last: int
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """See `ObjectStore.open`."""
+        ...
+
+    def keys(self, after: str) -> AsyncIterator[list[str]]:
+        """All keys above `after`, in order, page by page: also those of which only old versions
+        or delete markers are left."""
+        ...
+
+    def unfinished(self) -> AsyncIterator[UnfinishedUpload]:
+        """The multipart uploads of the whole bucket."""
+        ...
+
+    async def abort(self, upload: UnfinishedUpload) -> None:
+        """End an upload; no error if it has ended already."""
+        ...
+
+    async def discard(self, key: str) -> None:
+        """See `ObjectStore.discard`."""
         ...

@@ -93,6 +93,14 @@ def object_key(tenant: Tenant, document_id: str, content_id: str) -> str:
     return f"{tenant.id}/{document_id}/{content_id}"
 
 
+def parse_object_key(key: str) -> tuple[Tenant, str, str] | None:
+    """Tenant, document id and write id of a bucket key; None if it is none of ours."""
+    parts = key.split("/")
+    if len(parts) != 3 or not all(parts):
+        return None
+    return Tenant(parts[0]), parts[1], parts[2]
+
+
 def new_write_id() -> str:
     """96 random bits as 16 URL-safe characters."""
     return secrets.token_urlsafe(12)
@@ -105,6 +113,16 @@ class Intent:
     write_id: str
     document_id: str
     deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One state of a document's bytes, as recorded when it was committed."""
+
+    number: int
+    content_id: str
+    size: int
+    checksum: Checksum
 
 
 @dataclass(frozen=True, slots=True)

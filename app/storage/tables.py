@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.storage.records import ApiKey, Change, Claim, Document, Intent, Settled, Tenant
+from app.storage.records import (
+    ApiKey,
+    Change,
+    Claim,
+    Document,
+    Intent,
+    Settled,
+    Tenant,
+    Version,
+)
 
 
 class Refused(Exception):
@@ -99,6 +108,75 @@ class DocumentTable(Protocol):
 
     async def check(self) -> None:
         """Raise `Unavailable` unless the table can be reached."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An index entry: the document is found by this tag or digest."""
+
+    tenant: Tenant
+    index: Index
+    document_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIntent:
+    """An intent as it stands in the table; `reaping` if its commit can no longer succeed."""
+
+    tenant: Tenant
+    intent: Intent
+    reaping: bool
+
+
+# What a walk through the table comes upon.
+Found = tuple[Tenant, Document] | tuple[Tenant, str, Version] | Entry | OpenIntent
+
+
+class UpkeepTable(Protocol):
+    """The table, as the sweeper and the verifier see it. Any method may raise `Unavailable`."""
+
+    def due(self, now: int) -> AsyncIterator[str | tuple[Tenant, str]]:
+        """What had to end before `now`: write ids of intents, and documents.
+
+        From an index that lags behind the table: each has to be looked at again.
+        """
+        ...
+
+    async def read(self, tenant: Tenant, document_id: str) -> Document | None:
+        """The document in whatever state, read consistently."""
+        ...
+
+    async def read_intent(self, write_id: str) -> OpenIntent | None: ...
+
+    async def reap_lapsed(self, write_id: str, now: int) -> OpenIntent | None:
+        """Turn an intent whose deadline has passed to `reaping`; None if there is none such."""
+        ...
+
+    async def drop_intent(self, tenant: Tenant, intent: Intent) -> None:
+        """Delete a reaped intent, once its bytes are gone."""
+        ...
+
+    async def mark_purging(self, tenant: Tenant, document: Document) -> Document | None:
+        """From now on the document can be neither read nor restored; None if it has changed."""
+        ...
+
+    async def versions(self, tenant: Tenant, document_id: str) -> list[Version]:
+        """All versions that are recorded, the oldest first, read consistently."""
+        ...
+
+    async def purge_version(self, tenant: Tenant, document_id: str, version: Version) -> bool:
+        """Forget a version whose bytes are gone; False if that has been done."""
+        ...
+
+    async def purge_document(self, tenant: Tenant, document: Document) -> bool:
+        """Forget a purging document and its entries; False if that has been done."""
+        ...
+
+    async def has_entry(self, entry: Entry) -> bool: ...
+
+    def walk(self, position: str | None) -> AsyncIterator[tuple[list[Found], str | None]]:
+        """The whole table in pages, each with the position to go on from, None at the end."""
         ...
 
 

@@ -38,7 +38,7 @@ _APPLIED = frozenset({"server-applied", "lost", "pause-after", "kill-after", "ga
 
 def faults_of(operation: str) -> tuple[str, ...]:
     """Every fault that can befall a call of this operation."""
-    found = ANY
+    found: tuple[str, ...] = ANY
     if operation in _WRITES:
         found += ("conflict",)  # raised for single writes, too, while a transaction is under way
     if operation == "TransactWriteItems":

@@ -1,0 +1,151 @@
+"""`UpkeepTable` kept on DynamoDB: what only the sweeper and the verifier do."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+import orjson
+
+from app.aws import items
+from app.aws.dynamodb import Refusal
+from app.aws.items import Item, number, text
+from app.aws.table import FAILED, DynamoTable, entries
+from app.storage.records import Document, Tenant, Version
+from app.storage.tables import Entry, Found, OpenIntent
+
+_WALK_PAGE = 200
+
+
+class DynamoUpkeepTable(DynamoTable):
+    """The table, with the rights of upkeep."""
+
+    # --- what is due ------------------------------------------------------------------------
+
+    async def due(self, now: int) -> AsyncIterator[str | tuple[Tenant, str]]:
+        # In an order of its own, so that sweepers that run at once rarely meet.
+        for bucket in random.sample(range(items.DUE_BUCKETS), items.DUE_BUCKETS):
+            query = {
+                "TableName": self._table,
+                "IndexName": "due",
+                "KeyConditionExpression": "due_bucket = :bucket AND due_at <= :now",
+                "ExpressionAttributeValues": {":bucket": number(bucket), ":now": number(now)},
+            }
+            async for page, _ in self._pages("Query", query):
+                for item in page:
+                    yield _due(item)
+
+    async def read_intent(self, write_id: str) -> OpenIntent | None:
+        item = await self._get(items.intent_key(write_id))
+        return items.open_intent(item) if item else None
+
+    async def reap_lapsed(self, write_id: str, now: int) -> OpenIntent | None:
+        try:
+            answer = await self._client.call(
+                "UpdateItem",
+                {
+                    "TableName": self._table,
+                    "Key": items.intent_key(write_id),
+                    "UpdateExpression": "SET #state = :reaping",
+                    "ConditionExpression": "#state = :reaping OR "
+                    "(attribute_exists(#state) AND due_at <= :now)",
+                    "ExpressionAttributeNames": {"#state": "state"},
+                    "ExpressionAttributeValues": {":reaping": text("reaping"), ":now": number(now)},
+                    "ReturnValues": "ALL_NEW",
+                },
+            )
+        except Refusal:
+            return None
+        return items.open_intent(answer["Attributes"])
+
+    # --- purging ----------------------------------------------------------------------------
+
+    async def mark_purging(self, tenant: Tenant, document: Document) -> Document | None:
+        """The revision moves on, so that whoever restores on the strength of the old one fails."""
+        update = {
+            "TableName": self._table,
+            "Key": items.document_key(tenant, document.id),
+            "UpdateExpression": "SET purging = :yes, revision = :after",
+            "ConditionExpression": "revision = :before",
+            "ExpressionAttributeValues": {
+                ":yes": {"BOOL": True},
+                ":before": number(document.revision),
+                ":after": number(document.revision + 1),
+            },
+        }
+        with suppress(Refusal):  # changed; or marked, by another sweeper or by us, unseen
+            await self._client.call("UpdateItem", update)
+        current = await self.read(tenant, document.id)
+        return current if current and current.purging else None
+
+    async def versions(self, tenant: Tenant, document_id: str) -> list[Version]:
+        query = {
+            "TableName": self._table,
+            "ConsistentRead": True,
+            "KeyConditionExpression": "PK = :partition",
+            "ExpressionAttributeValues": {
+                ":partition": items.version_key(tenant, document_id, 0)["PK"]
+            },
+        }
+        return [items.version(item) for item in await self._all("Query", query)]
+
+    async def purge_version(self, tenant: Tenant, document_id: str, version: Version) -> bool:
+        key = items.version_key(tenant, document_id, version.number)
+
+        def writes(token: str) -> list[Item]:
+            return [self._delete(key), self._usage(tenant, token, -version.size, 0)]
+
+        return await self._purge(f"pv-{version.content_id}-{version.number}", writes)
+
+    async def purge_document(self, tenant: Tenant, document: Document) -> bool:
+        key = items.document_key(tenant, document.id)
+
+        def writes(token: str) -> list[Item]:
+            unlisted = [
+                {"Delete": {"TableName": self._table, "Key": entry}}
+                for _, entry in sorted(entries(tenant, document).items())
+            ]
+            return [self._delete(key), self._usage(tenant, token, 0, -1), *unlisted]
+
+        return await self._purge(f"pd-{document.id}", writes)
+
+    def _delete(self, key: Item) -> Item:
+        condition = "attribute_exists(PK)"
+        return {"Delete": {"TableName": self._table, "Key": key, "ConditionExpression": condition}}
+
+    async def _purge(self, name: str, writes: Any) -> bool:
+        """False if what is to be deleted first is gone: then all of it was done before."""
+        done = True
+
+        async def refused(reasons: list[Item]) -> bool:
+            nonlocal done
+            done = not reasons or reasons[0].get("Code") != FAILED
+            return not done
+
+        await self._client.transact(name, writes, refused)
+        return done
+
+    # --- walking ----------------------------------------------------------------------------
+
+    async def has_entry(self, entry: Entry) -> bool:
+        kind = {"tag": "TAG", "sha256": "SHA"}[entry.index.kind]
+        key = items.entry_key(entry.tenant, kind, entry.index.value, entry.document_id)
+        return await self._get(key) is not None
+
+    async def walk(self, position: str | None) -> AsyncIterator[tuple[list[Found], str | None]]:
+        scan: Item = {"TableName": self._table, "ConsistentRead": True, "Limit": _WALK_PAGE}
+        if position is not None:
+            scan["ExclusiveStartKey"] = orjson.loads(position)
+        async for page, last in self._pages("Scan", scan):
+            records = [record for item in page if (record := items.found(item)) is not None]
+            yield records, orjson.dumps(last).decode() if last else None
+
+
+def _due(item: Item) -> str | tuple[Tenant, str]:
+    kind, _, rest = item["PK"]["S"].partition("#")
+    if kind == "W":
+        write_id: str = rest
+        return write_id
+    return Tenant(rest.partition("#")[0]), item["SK"]["S"][2:]
