@@ -64,11 +64,9 @@ def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 @pytest.fixture(params=["moto", "ministack", "dynamodb_local"])
 def dynamodb_engine(request: pytest.FixtureRequest) -> Engine:
-    engine: Engine = request.getfixturevalue(request.param)
-    return engine
+    return engines.engine(request, request.param)
 
 
 @pytest.fixture(params=["moto", "ministack", "versitygw"])
 def s3_engine(request: pytest.FixtureRequest) -> Engine:
-    engine: Engine = request.getfixturevalue(request.param)
-    return engine
+    return engines.engine(request, request.param)

@@ -8,8 +8,8 @@ import hashlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -322,8 +322,6 @@ class Documents:
         attempt: Attempt | None,
         body_sha256: str,
     ) -> None:
-        if attempt is not None:
-            attempt.committing = True
         change = Change(
             write_id=write_id,
             author=caller.key_id,
@@ -333,20 +331,16 @@ class Documents:
             claim=attempt.claim if attempt else None,
             settled=Settled(attempt.render(after), body_sha256) if attempt else None,
         )
-        try:
+        with _committing(attempt):
             await self._table.commit(caller.tenant, change)
-        except (Refused, Unavailable) as error:
-            if attempt is not None:
-                attempt.committing = isinstance(error, OutcomeUnknown)
-            raise
 
     async def _settle_unchanged(
         self, tenant: Tenant, document: Document, attempt: Attempt | None, body_sha256: str
     ) -> None:
         if attempt is not None:
-            attempt.committing = True
             outcome = Settled(attempt.render(document), body_sha256)
-            await self._idempotency.settle_claim(tenant, attempt.claim, outcome)
+            with _committing(attempt):
+                await self._idempotency.settle_claim(tenant, attempt.claim, outcome)
 
     # --- bytes ------------------------------------------------------------------------------
 
@@ -436,6 +430,20 @@ def _next_revision(before: Document, after: Document, write_id: str, now: int) -
         updated_at=max(now, before.updated_at),
         writes=(*before.writes, write_id)[-REMEMBERED_WRITES:],
     )
+
+
+@contextmanager
+def _committing(attempt: Attempt | None) -> Iterator[None]:
+    """Only a definite no ends the state in which the outcome may be a success."""
+    if attempt is None:
+        yield
+        return
+    attempt.committing = True
+    try:
+        yield
+    except (Refused, Unavailable) as error:
+        attempt.committing = isinstance(error, OutcomeUnknown)
+        raise
 
 
 def _require_readable(document: Document, now: int) -> None:

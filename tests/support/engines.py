@@ -29,6 +29,12 @@ class Engine:
     strict: bool = False
 
 
+def engine(request: pytest.FixtureRequest, name: str) -> Engine:
+    """The engine of this name, started if need be."""
+    found: Engine = request.getfixturevalue(name)
+    return found
+
+
 def missing(reason: str) -> None:
     """Skip what needs a tool that is not here; on CI, where all must be, fail."""
     if os.environ.get("REQUIRE_TOOLS") == "1":

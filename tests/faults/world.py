@@ -1,0 +1,201 @@
+"""What really stands in the table and the bucket, past the service, and what must hold of it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from app import bootstrap
+from app.keys.service import SCOPES, new_key
+from app.settings import Settings
+from app.storage.records import Tenant
+from app.upkeep.sweep import Sweeper, Swept
+from app.upkeep.verify import Verification, Verifier
+from tests.support.engines import Engine
+
+T = TypeVar("T")
+DAY_MS = 24 * 3600 * 1000
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True)
+class World:
+    """A table and a bucket of one name, on engines for each."""
+
+    name: str
+    tables: Engine
+    objects: Engine
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What turns a service or a command to this world."""
+        assert self.tables.access_key == self.objects.access_key or self.objects.strict
+        return {
+            "DYNAMODB_TABLE": self.name,
+            "S3_BUCKET": self.name,
+            "AWS_ENDPOINT_URL_DYNAMODB": self.tables.url,
+            "AWS_ENDPOINT_URL_S3": self.objects.url,
+            "AWS_ACCESS_KEY_ID": self.objects.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.objects.secret_key,
+            "AWS_REGION": self.objects.region,
+        }
+
+    def with_backends(self, work: Callable[[bootstrap.Backends], Awaitable[T]], **more: str) -> T:
+        """Run with the real adapters, in this process."""
+
+        async def run() -> T:
+            settings = Settings(dynamodb_table=self.name, s3_bucket=self.name)
+            async with bootstrap.connect(settings) as backends:
+                return await work(backends)
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {**self.variables, **more}.items():
+                patch.setenv(name, value)
+            return asyncio.run(run())
+
+    def sweep(self, *, later_ms: int = 0, dry_run: bool = False, **more: str) -> Swept:
+        """A sweep, seen from `later_ms` in the future."""
+        return self.with_backends(
+            lambda b: Sweeper(
+                b.upkeep, b.objects, lambda: now_ms() + later_ms, dry_run=dry_run
+            ).run(),
+            **more,
+        )
+
+    def verify(self, **options: Any) -> Verification:
+        return self.with_backends(lambda b: Verifier(b.upkeep, b.objects, now_ms, **options).run())
+
+    def new_keys(self, tenants: list[str]) -> dict[str, str]:
+        made = {
+            name: new_key(Tenant(name), frozenset(SCOPES), "", None, now_ms()) for name in tenants
+        }
+
+        async def store(backends: bootstrap.Backends) -> None:
+            for record, _ in made.values():
+                await backends.table.write_key(record)
+
+        self.with_backends(store)
+        return {name: secret for name, (_, secret) in made.items()}
+
+    # --- raw access -------------------------------------------------------------------------
+
+    def client(self, service: str) -> Any:
+        engine = self.tables if service == "dynamodb" else self.objects
+        return boto3.Session().client(
+            service,  # type: ignore[call-overload]
+            endpoint_url=engine.url,
+            region_name=engine.region,
+            aws_access_key_id=self.objects.access_key,
+            aws_secret_access_key=self.objects.secret_key,
+            config=Config(s3={"addressing_style": "path"}),
+        )
+
+    def items(self, prefix: str = "") -> list[dict[str, Any]]:
+        pages = self.client("dynamodb").get_paginator("scan")
+        found = pages.paginate(TableName=self.name, ConsistentRead=True).build_full_result()
+        return [item for item in found["Items"] if item["PK"]["S"].startswith(prefix)]
+
+    def update(self, item: dict[str, Any], **numbers: int) -> None:
+        """Set attributes of an item, which must be there."""
+        self.client("dynamodb").update_item(
+            TableName=self.name,
+            Key={"PK": item["PK"], "SK": item["SK"]},
+            UpdateExpression="SET " + ", ".join(f"{name} = :{name}" for name in numbers),
+            ConditionExpression="attribute_exists(PK)",
+            ExpressionAttributeValues={f":{n}": {"N": str(v)} for n, v in numbers.items()},
+        )
+
+    def keys(self) -> list[str]:
+        """All object keys, those of old versions and delete markers included."""
+        pages = self.client("s3").get_paginator("list_object_versions")
+        found = pages.paginate(Bucket=self.name).build_full_result()
+        listed = found.get("Versions", []) + found.get("DeleteMarkers", [])
+        return sorted({version["Key"] for version in listed})
+
+    def uploads(self) -> list[str]:
+        found = self.client("s3").list_multipart_uploads(Bucket=self.name)
+        return [upload["Key"] for upload in found.get("Uploads", [])]
+
+    def bytes_of(self, key: str) -> bytes:
+        body: bytes = self.client("s3").get_object(Bucket=self.name, Key=key)["Body"].read()
+        return body
+
+    # --- what must hold ---------------------------------------------------------------------
+
+    def faults(self, *, swept: bool) -> list[str]:
+        """Everything that breaks an invariant; after a sweep also what it should have removed."""
+        return list(_faults(self, swept))
+
+
+def _faults(world: World, swept: bool) -> Iterator[str]:
+    documents: dict[str, dict[str, Any]] = {}
+    versions: dict[str, dict[str, Any]] = {}
+    entries: set[tuple[str, str]] = set()
+    wanted: set[tuple[str, str]] = set()
+    usage: dict[str, Counter[str]] = defaultdict(Counter)
+    held: dict[str, Counter[str]] = defaultdict(Counter)
+    intents: list[str] = []
+    for item in world.items():
+        kind, *rest = item["PK"]["S"].split("#")
+        sort = item["SK"]["S"]
+        if kind == "W":
+            intents.append(f"{item['tenant']['S']}/{item['document_id']['S']}/{rest[0]}")
+        elif kind == "V":
+            versions[f"{rest[0]}/{rest[1]}/{item['content_id']['S']}"] = item
+            held[rest[0]]["bytes"] += int(item["size"]["N"])
+        elif kind == "T" and sort.startswith("USAGE#"):
+            usage[rest[0]]["bytes"] += int(item["bytes"]["N"])
+            usage[rest[0]]["documents"] += int(item["documents"]["N"])
+        elif kind == "T" and len(rest) == 2:
+            documents[f"{rest[0]}/{sort[2:]}"] = item
+            held[rest[0]]["documents"] += 1
+            names = [f"TAG#{tag['S']}" for tag in item.get("tags", {"L": []})["L"]]
+            for name in [*names, f"SHA#{item['sha256']['S']}"]:
+                wanted.add((f"{item['PK']['S']}#{name}", sort))
+        elif kind == "T" and len(rest) > 2:
+            entries.add((item["PK"]["S"], sort))
+    keys = world.keys()
+    for name, item in documents.items():
+        version = versions.get(f"{name}/{item['content_id']['S']}")
+        if version is None:
+            yield f"document {name} has no version of its bytes"
+        elif (version["sha256"], version["size"]) != (item["sha256"], item["size"]):
+            yield f"document {name} and its version differ"
+    for key, version in versions.items():
+        if key.rpartition("/")[0] not in documents:
+            yield f"version {key} has no document"
+        if key not in keys:
+            yield f"version {key} has no bytes"
+            continue
+        content = world.bytes_of(key)
+        if hashlib.sha256(content).hexdigest() != version["sha256"]["S"]:
+            yield f"version {key} has other bytes"
+    for entry in wanted - entries:
+        yield f"entry {entry} is missing"
+    for entry in entries - wanted:
+        yield f"entry {entry} leads nowhere"
+    for tenant in usage.keys() | held.keys():
+        for name in ("bytes", "documents"):
+            if usage[tenant][name] != held[tenant][name]:
+                yield f"usage of {tenant}: {name} {usage[tenant][name]}, held {held[tenant][name]}"
+    for key in keys:
+        if key not in versions and (swept or key not in intents):
+            yield f"orphan {key}"
+    for key in world.uploads():
+        if swept or key not in intents:
+            yield f"unfinished upload {key}"
+    if swept:
+        for key in intents:
+            yield f"intent {key}"
