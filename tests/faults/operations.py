@@ -30,6 +30,7 @@ class Client:
     service: Service
     key: str
     tag: str
+    unused: list[str] = field(default_factory=list)  # keys
     extra: dict[str, str] = field(default_factory=dict)
 
     def call(
@@ -46,12 +47,26 @@ class Client:
         sent = {"Document-Tags": self.tag, **{k.replace("_", "-"): v for k, v in headers.items()}}
         return self.call("POST", "/v1/documents", body, sent)
 
+    def cut_off(self, body: bytes, headers: dict[str, str]) -> Answer:
+        """A create whose client goes away before the end of what it announced."""
+        lines = {"Document-Tags": self.tag, "Content-Length": str(len(body) + 10), **headers}
+        head = self.service.head(
+            "POST", "/v1/documents", *(f"{n}: {v}" for n, v in lines.items()), key=self.key
+        )
+        return self.service.raw(head + body, half_close=True) or BROKEN
+
     def listed(self) -> list[dict[str, Any]]:
         """What this case has created, deleted documents included."""
         answer = self.call("GET", f"/v1/documents?tag={self.tag}&include_deleted=true")
         assert answer.status == 200, answer
         found: list[dict[str, Any]] = answer.json()["items"]
         return found
+
+    def fresh(self) -> str:
+        """A new document's address, the client having changed its key for a new one."""
+        path = self.made()
+        self.key = self.unused.pop()
+        return path
 
     def made(self, body: bytes = SMALL, *, deleted: bool = False) -> str:
         """The address of a new document."""
@@ -158,6 +173,15 @@ OPERATIONS = (
         frozenset(),
         frozenset({400}),
     ),
+    Operation(
+        "create-cut-off",
+        _nothing,
+        lambda client, path, sent: client.cut_off(LARGE, sent),
+        _NONE,
+        _NONE,
+        frozenset(),
+        frozenset({400}),
+    ),
     Operation("replay", _replayed, _create(SMALL), _document(), _document(), keyed=False),
     Operation(
         "replace",
@@ -215,6 +239,8 @@ OPERATIONS = (
     Operation(
         "restore-unchanged", Client.made, _call("POST", "/restore"), _document(), _document()
     ),
+    # With a key that the service has not seen yet: it is looked up first.
+    Operation("authenticate", Client.fresh, _call("GET"), _document(), _document(), keyed=False),
     Operation("read", Client.made, _call("GET"), _document(), _document(), keyed=False),
     Operation(
         "read-content",

@@ -13,7 +13,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -52,6 +52,9 @@ class Case:
     fault: str
     reach: str
 
+    def identifier(self, number: int) -> str:
+        return plan_id(self.call, self.nth, self.fault, self.reach, f"{number:x}")
+
     def __str__(self) -> str:
         return f"{self.operation.name}: {self.call} {self.nth}, {self.fault}, {self.reach}"
 
@@ -64,17 +67,27 @@ class Matrix:
     service: Service
     trace: Path
     keys: dict[str, str]
+    unused: list[str]  # further keys of the operation "authenticate"
+    cases: list[Case] = field(default_factory=list)
 
     def client(self, operation: Operation, tag: str) -> Client:
-        return Client(self.service, self.keys[operation.name], tag)
+        return Client(self.service, self.keys[operation.name], tag, self.unused)
 
     def calls(self, identifier: str) -> Counter[str]:
         """What was called on behalf of a request."""
         lines = map(json.loads, self.trace.read_text().splitlines())
         return Counter(line["op"] for line in lines if line["id"] == identifier)
 
-    def struck(self) -> int:
-        return sum('"fault": null' not in line for line in self.trace.read_text().splitlines())
+    def struck(self) -> Counter[str]:
+        """How often each request was struck."""
+        lines = map(json.loads, self.trace.read_text().splitlines())
+        return Counter(line["id"] for line in lines if line["fault"])
+
+    def missed(self) -> list[str]:
+        """Cases whose fault never came about."""
+        struck = self.struck()
+        numbered = enumerate(self.cases)
+        return [f"{case}: never struck" for n, case in numbered if not struck[case.identifier(n)]]
 
 
 @pytest.fixture(scope="module", params=ENGINES if FULL else ENGINES[:1], ids="-".join)
@@ -99,14 +112,18 @@ def matrix(
         **settings,
         **world.variables,
     ) as service:
-        keys = world.new_keys([operation.name for operation in OPERATIONS])
-        yield Matrix(world, service, trace, keys)
+        tenants = [operation.name for operation in OPERATIONS]
+        keys = dict(zip(tenants, world.new_keys(tenants), strict=True))
+        found = Matrix(world, service, trace, keys, world.new_keys(["authenticate"] * 60))
+        found.cases = cases(found)
+        yield found
 
 
 def cases(matrix: Matrix) -> list[Case]:
     """Every call that an operation is seen to make, times every fault of such a call."""
     found = []
     for operation in OPERATIONS:
+        matrix.client(operation, "warm").listed()  # its key is known from here on
         identifier = f"plain.{operation.name}"
         run(matrix, operation, "plain", {"X-Request-Id": identifier})
         time.sleep(0.3)  # what a refusal leaves is removed in the background
@@ -133,8 +150,8 @@ def run(
 def strike(matrix: Matrix, number: int, case: Case) -> list[str]:
     """What is wrong after this one fault."""
     operation = case.operation
-    identifier = plan_id(case.call, case.nth, case.fault, case.reach, f"{number:x}")
-    client, path, key, answer = run(matrix, operation, str(number), {"X-Request-Id": identifier})
+    headers = {"X-Request-Id": case.identifier(number)}
+    client, path, key, answer = run(matrix, operation, str(number), headers)
     wrong = list(_misread(operation, answer))
     states = state_of(client)
     if states not in _allowed(operation, answer):
@@ -182,10 +199,11 @@ def _after_again(
 
 
 def test_no_fault_of_any_call_loses_leaks_or_lies(matrix: Matrix) -> None:
-    tried = cases(matrix)
+    tried = matrix.cases
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = pool.map(lambda pair: strike(matrix, *pair), enumerate(tried))
         wrong = [text for texts in found for text in texts]
+    wrong += matrix.missed()
     assert not wrong, "\n".join([*wrong[:20], f"{len(wrong)} in all"])
     settle_the_unknown(matrix, tried)
     time.sleep(2)
@@ -216,7 +234,7 @@ def report(matrix: Matrix, tried: list[Case]) -> None:
         struck[case.call].add(case.fault)
     print(
         f"\n{len(tried)} cases on {matrix.world.tables.name} and {matrix.world.objects.name}: "
-        f"{matrix.struck()} faults in {len(OPERATIONS)} operations, calls: "
+        f"{matrix.struck().total()} faults in {len(OPERATIONS)} operations, calls: "
         + ", ".join(f"{call} ({len(faults)} kinds)" for call, faults in sorted(struck.items()))
     )
 
@@ -226,10 +244,11 @@ def test_every_call_that_the_service_can_make_is_struck(matrix: Matrix) -> None:
     sources = (Path(__file__).parents[2] / "app" / "aws").glob("*.py")
     named = {name for file in sources for name in re.findall(r'"(\w+)"', file.read_text())}
     calls = {name for name in named if _OPERATION.fullmatch(name)}
-    struck = {case.call for case in cases(matrix)}
+    struck = {case.call for case in matrix.cases}
     elsewhere = {
-        "Scan",  # the verifier and `keys list --all`, which change nothing
-        "ListObjectsV2",  # readiness
+        "Scan",  # the verifier, see test_upkeep, and `keys list --all`
+        "HeadObject",  # the verifier, and a completion in doubt, see tests/aws/test_s3.py
+        "ListObjectsV2",  # readiness, see tests/api/test_bad_days.py
     }
     assert calls - struck - elsewhere == set()
     assert struck <= calls

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import time
 from collections import Counter, defaultdict
@@ -77,30 +78,21 @@ class World:
     def verify(self, **options: Any) -> Verification:
         return self.with_backends(lambda b: Verifier(b.upkeep, b.objects, now_ms, **options).run())
 
-    def new_keys(self, tenants: list[str]) -> dict[str, str]:
-        made = {
-            name: new_key(Tenant(name), frozenset(SCOPES), "", None, now_ms()) for name in tenants
-        }
+    def new_keys(self, tenants: list[str]) -> list[str]:
+        """A key for each of them, with every scope."""
+        made = [new_key(Tenant(name), frozenset(SCOPES), "", None, now_ms()) for name in tenants]
 
         async def store(backends: bootstrap.Backends) -> None:
-            for record, _ in made.values():
+            for record, _ in made:
                 await backends.table.write_key(record)
 
         self.with_backends(store)
-        return {name: secret for name, (_, secret) in made.items()}
+        return [secret for _, secret in made]
 
     # --- raw access -------------------------------------------------------------------------
 
     def client(self, service: str) -> Any:
-        engine = self.tables if service == "dynamodb" else self.objects
-        return boto3.Session().client(
-            service,  # type: ignore[call-overload]
-            endpoint_url=engine.url,
-            region_name=engine.region,
-            aws_access_key_id=self.objects.access_key,
-            aws_secret_access_key=self.objects.secret_key,
-            config=Config(s3={"addressing_style": "path"}),
-        )
+        return _client(service, self.tables if service == "dynamodb" else self.objects)
 
     def items(self, prefix: str = "") -> list[dict[str, Any]]:
         pages = self.client("dynamodb").get_paginator("scan")
@@ -137,6 +129,18 @@ class World:
     def faults(self, *, swept: bool) -> list[str]:
         """Everything that breaks an invariant; after a sweep also what it should have removed."""
         return list(_faults(self, swept))
+
+
+@functools.cache  # making one takes longer than all that it is asked
+def _client(service: str, engine: Engine) -> Any:
+    return boto3.Session().client(
+        service,  # type: ignore[call-overload]
+        endpoint_url=engine.url,
+        region_name=engine.region,
+        aws_access_key_id=engine.access_key,
+        aws_secret_access_key=engine.secret_key,
+        config=Config(s3={"addressing_style": "path"}),
+    )
 
 
 def _faults(world: World, swept: bool) -> Iterator[str]:
