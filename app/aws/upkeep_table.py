@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import Any
 
 import orjson
 
@@ -13,7 +12,7 @@ from app.aws import items
 from app.aws.dynamodb import Refusal
 from app.aws.items import Item, number, text
 from app.aws.table import FAILED, DynamoTable, entries
-from app.storage.records import Document, Tenant, Version
+from app.storage.records import Document, Tenant, Version, new_write_id
 from app.storage.tables import Entry, Found, OpenIntent
 
 _WALK_PAGE = 200
@@ -97,7 +96,7 @@ class DynamoUpkeepTable(DynamoTable):
         def writes(token: str) -> list[Item]:
             return [self._delete(key), self._usage(tenant, token, -version.size, 0)]
 
-        return await self._purge(f"pv-{version.content_id}-{version.number}", writes)
+        return await self._purge(writes)
 
     async def purge_document(self, tenant: Tenant, document: Document) -> bool:
         key = items.document_key(tenant, document.id)
@@ -109,13 +108,13 @@ class DynamoUpkeepTable(DynamoTable):
             ]
             return [self._delete(key), self._usage(tenant, token, 0, -1), *unlisted]
 
-        return await self._purge(f"pd-{document.id}", writes)
+        return await self._purge(writes)
 
     def _delete(self, key: Item) -> Item:
         condition = "attribute_exists(PK)"
         return {"Delete": {"TableName": self._table, "Key": key, "ConditionExpression": condition}}
 
-    async def _purge(self, name: str, writes: Any) -> bool:
+    async def _purge(self, writes: Callable[[str], list[Item]]) -> bool:
         """False if what is to be deleted first is gone: then all of it was done before."""
         done = True
 
@@ -124,7 +123,8 @@ class DynamoUpkeepTable(DynamoTable):
             done = not reasons or reasons[0].get("Code") != FAILED
             return not done
 
-        await self._client.transact(name, writes, refused)
+        # A name of its own: that of another sweeper would answer for us, too.
+        await self._client.transact(new_write_id(), writes, refused)
         return done
 
     # --- walking ----------------------------------------------------------------------------

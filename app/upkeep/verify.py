@@ -193,14 +193,15 @@ class Verifier:
     async def _version(self, tenant: Tenant, document_id: str, version: Version) -> list[Finding]:
         key = object_key(tenant, document_id, version.content_id)
         found = await self._bytes(key, version)
-        if found is None:
-            return []
         document = await self._table.read(tenant, document_id)
-        if document is not None and document.purging:
-            return []  # the bytes go before the record does
+        if document is not None and (found is None or document.purging):
+            return []  # of a purging document the bytes go before the record does
         if version not in await self._table.versions(tenant, document_id):
             return []  # purged in between
-        return [found]
+        findings = [found] if found else []
+        if document is None:
+            findings.append(Finding("dangling-version", key, "the document is gone"))
+        return findings
 
     async def _bytes(self, key: str, version: Version) -> Finding | None:
         try:

@@ -202,7 +202,7 @@ def _dynamo(fault: str, body: bytes | Sequence[Chunk]) -> Reply:
         "in-progress": (400, "TransactionInProgressException", {}),
         "throttled-inside": (400, "TransactionCanceledException", {}),
     }[fault]
-    items = json.loads(bytes(body)).get("TransactItems") if isinstance(body, bytes) else None
+    items = json.loads(body).get("TransactItems") if isinstance(body, bytes) and body else None
     if items and fault in ("conflict", "throttled-inside"):
         reason = "TransactionConflict" if fault == "conflict" else "ThrottlingError"
         reasons = [{"Code": "None"} for _ in items]

@@ -104,11 +104,13 @@ def matrix(
         "UPLOAD_PART_BYTES": str(5 * 1024 * 1024),
         "MAX_IN_FLIGHT": "1000",
     }
+    world.provision()
     with running(
         tables,
         world.name,
         folder / "log",
         module="tests.faults.process",
+        provision=False,
         **settings,
         **world.variables,
     ) as service:

@@ -172,14 +172,23 @@ def new_key(environment: dict[str, str], tenant: str, *scopes: str) -> str:
 
 @contextlib.contextmanager
 def running(
-    engine: Engine, name: str, log: Path, *, module: str = "app", **extra: str
+    engine: Engine,
+    name: str,
+    log: Path,
+    *,
+    module: str = "app",
+    provision: bool = True,
+    **extra: str,
 ) -> Iterator[Service]:
-    """A service process of its own, ready; `module` is what runs it."""
+    """A service process of its own, ready; `module` is what runs it. Unless `provision`, the
+    caller has made the table and bucket, and makes its own keys."""
     environment = variables(engine, name, **extra)
-    command(environment, "provision")
-    wanted = [("acme",), ("acme", "documents:read"), ("globex",)]
-    with ThreadPoolExecutor() as pool:
-        keys = list(pool.map(lambda arguments: new_key(environment, *arguments), wanted))
+    keys = ["", "", ""]
+    if provision:
+        command(environment, "provision")
+        wanted = [("acme",), ("acme", "documents:read"), ("globex",)]
+        with ThreadPoolExecutor() as pool:
+            keys = list(pool.map(lambda arguments: new_key(environment, *arguments), wanted))
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", module, "serve"],

@@ -1,0 +1,497 @@
+"""The sweeper and the verifier: what they remove and report, and that no fault misleads them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import bootstrap
+from app.documents.ids import DocumentIds
+from app.storage.errors import Unavailable
+from app.storage.records import Intent, Tenant, new_write_id, object_key
+from app.upkeep.sweep import Sweeper, Swept
+from app.upkeep.verify import Verification
+from tests.faults.injector import FaultyTransport, faults_of, plan_id
+from tests.faults.operations import LARGE, OTHER, SMALL, Client
+from tests.faults.world import DAY_MS, World, now_ms
+from tests.support.engines import engine
+from tests.support.service import ROOT, Service, running
+
+FULL = os.environ.get("STRONGROOM_FULL") == "1"
+MONTH_MS = 31 * DAY_MS
+ENGINES = [("ministack", "ministack"), ("dynamodb_local", "versitygw")]
+_tags = itertools.count()
+
+
+@pytest.fixture(scope="module", params=ENGINES, ids="-".join)
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[World, Service]]:
+    tables, objects = (engine(request, name) for name in request.param)
+    world = World(f"upkeep-{time.monotonic_ns()}", tables, objects)
+    log = tmp_path_factory.mktemp("upkeep") / "log"
+    world.provision()
+    with running(tables, world.name, log, provision=False, **world.variables) as service:
+        yield world, service
+
+
+@pytest.fixture
+def world(served: tuple[World, Service]) -> World:
+    """Clean at the beginning: what a test leaves, the next one would find."""
+    found, _ = served
+    found.wipe()
+    return found
+
+
+@pytest.fixture
+def client(served: tuple[World, Service], world: World) -> Client:
+    number = next(_tags)
+    return Client(served[1], world.new_keys([f"tenant-{number}"])[0], f"tag-{number}")
+
+
+def document(world: World, path: str) -> dict[str, Any]:
+    """The item of the document at this address."""
+    identifier = path.rpartition("/")[2]
+    return next(
+        item
+        for item in world.items("T#")
+        if item["SK"]["S"] == f"D#{identifier}" and item["PK"]["S"].count("#") == 2
+    )
+
+
+def key_of(world: World, path: str) -> str:
+    """The key of a document's current bytes."""
+    item = document(world, path)
+    tenant = item["PK"]["S"].split("#")[1]
+    return f"{tenant}/{item['SK']['S'][2:]}/{item['content_id']['S']}"
+
+
+def abandoned(world: World, *, body: bytes = SMALL, lapsed: bool = True) -> str:
+    """What a process that was killed before its commit leaves; the key of its bytes."""
+    tenant, identifier = Tenant("abandoned"), DocumentIds().new()
+    deadline = now_ms() + (-1 if lapsed else DAY_MS)
+    intent = Intent(new_write_id(), identifier, deadline)
+    key = object_key(tenant, identifier, intent.write_id)
+
+    async def leave(backends: bootstrap.Backends) -> None:
+        await backends.table.open_intent(tenant, intent)
+
+    world.with_backends(leave)
+    world.client("s3").put_object(Bucket=world.name, Key=key, Body=body)
+    return key
+
+
+def upload(world: World, key: str) -> None:
+    """A multipart upload that nobody will finish."""
+    s3 = world.client("s3")
+    begun = s3.create_multipart_upload(Bucket=world.name, Key=key)
+    s3.upload_part(
+        Bucket=world.name, Key=key, UploadId=begun["UploadId"], PartNumber=1, Body=b"part"
+    )
+
+
+# --- what is swept --------------------------------------------------------------------------
+
+
+def test_a_lapsed_intent_goes_with_its_bytes_and_uploads(world: World) -> None:
+    key = abandoned(world)
+    upload(world, key)
+    assert world.faults(swept=False) == []  # the intent still covers them
+    assert world.sweep().intents == 1
+    assert world.faults(swept=True) == []
+
+
+def test_an_open_intent_and_what_it_covers_stay(world: World) -> None:
+    key = abandoned(world, lapsed=False)
+    upload(world, key)
+    assert world.sweep() == Swept()
+    assert (world.keys(), world.uploads()) == ([key], [key])
+    assert len(world.items("W#")) == 1
+
+
+def test_an_intent_that_a_killed_sweeper_was_reaping_is_reaped_to_the_end(world: World) -> None:
+    abandoned(world, lapsed=False)
+    intent = world.items("W#")[0]
+    world.client("dynamodb").update_item(
+        TableName=world.name,
+        Key={"PK": intent["PK"], "SK": intent["SK"]},
+        UpdateExpression="SET #s = :r, due_at = :now",
+        ExpressionAttributeNames={"#s": "state"},
+        ExpressionAttributeValues={":r": {"S": "reaping"}, ":now": {"N": str(now_ms())}},
+    )
+    assert world.sweep().intents == 1
+    assert world.faults(swept=True) == []
+
+
+def test_an_upload_without_an_intent_is_ended(world: World, client: Client) -> None:
+    path = client.made()
+    upload(world, key_of(world, path))  # of a write that is committed: its begin was sent twice
+    assert world.sweep().uploads == 1
+    assert world.faults(swept=True) == []
+    assert client.call("GET", path + "/content").body == SMALL
+
+
+def test_a_deleted_document_goes_with_all_its_versions_once_its_time_is_up(
+    world: World, client: Client
+) -> None:
+    kept = client.made()
+    path = client.made()
+    assert client.call("PUT", path + "/content", OTHER).status == 200
+    assert client.call("DELETE", path).status == 204
+    assert world.sweep(later_ms=29 * DAY_MS).documents == 0
+    assert client.call("POST", path + "/restore").status == 200
+    assert client.call("DELETE", path).status == 204
+    swept = world.sweep(later_ms=MONTH_MS)
+    assert (swept.documents, swept.versions, swept.freed_bytes) == (1, 2, len(SMALL + OTHER))
+    assert world.faults(swept=True) == []
+    assert client.call("POST", path + "/restore").status == 404
+    assert client.call("GET", kept + "/content").body == SMALL
+
+
+def test_an_expired_document_goes(world: World, client: Client) -> None:
+    answer = client.create(SMALL, Document_Expires="2099-01-01T00:00:00Z")
+    assert answer.status == 201
+    assert world.sweep().documents == 0
+    century = 100 * 366 * DAY_MS
+    assert world.sweep(later_ms=century).documents == 1
+    assert world.faults(swept=True) == []
+
+
+def test_a_dry_run_counts_the_same_and_changes_nothing(world: World, client: Client) -> None:
+    upload(world, abandoned(world))
+    path = client.made()
+    client.call("DELETE", path)
+    upload(world, key_of(world, path))
+    before = (world.items(), world.keys(), world.uploads())
+    planned = world.sweep(later_ms=MONTH_MS, dry_run=True)
+    assert (world.items(), world.keys(), world.uploads()) == before
+    assert (planned.intents, planned.documents, planned.versions) == (1, 1, 1)
+    done = world.sweep(later_ms=MONTH_MS)
+    # The purge itself ends the upload of the document's key, before the bucket is looked at.
+    assert asdict(done) | {"uploads": 0} == asdict(planned) | {"uploads": 0}
+
+
+def test_many_sweepers_at_once_remove_each_thing_once(world: World, client: Client) -> None:
+    for _ in range(8):
+        upload(world, abandoned(world))
+        path = client.made()
+        client.call("PUT", path + "/content", OTHER)
+        client.call("DELETE", path)
+
+    async def together(backends: bootstrap.Backends) -> list[Swept]:
+        def clock() -> int:
+            return now_ms() + MONTH_MS
+
+        sweepers = [Sweeper(backends.upkeep, backends.objects, clock) for _ in range(5)]
+        return await asyncio.gather(*(sweeper.run() for sweeper in sweepers))
+
+    done = world.with_backends(together)
+    assert world.faults(swept=True) == []
+    assert sum(swept.documents for swept in done) == 8
+    assert sum(swept.versions for swept in done) == 16
+    assert sum(swept.failed for swept in done) == 0
+
+
+def test_of_restore_and_purge_exactly_one_wins(world: World, client: Client) -> None:
+    paths = [client.made(deleted=True) for _ in range(10)]
+    answers: dict[str, int] = {}
+
+    def restore(path: str) -> None:
+        answers[path] = client.call("POST", path + "/restore").status
+
+    threads = [threading.Thread(target=restore, args=(path,)) for path in paths]
+    for number, thread in enumerate(threads):
+        if number == 5:
+            sweeper = threading.Thread(target=world.sweep, kwargs={"later_ms": MONTH_MS})
+            sweeper.start()
+        thread.start()
+    for thread in [*threads, sweeper]:
+        thread.join()
+    world.sweep(later_ms=MONTH_MS)
+    assert world.faults(swept=True) == []
+    for path, status in answers.items():
+        assert status in (200, 404)
+        assert client.call("GET", path + "/content").status == status
+
+
+# --- what is verified -----------------------------------------------------------------------
+
+
+def kinds(state: Verification) -> Counter[str]:
+    return Counter(finding.kind for finding in state.findings)
+
+
+def test_a_sound_world_verifies(world: World, client: Client) -> None:
+    paths = [client.made(), client.made(LARGE), client.made(deleted=True), client.made(b"")]
+    client.call("PUT", paths[0] + "/content", OTHER)
+    abandoned(world, lapsed=False)
+    state = world.verify()
+    assert state.findings == []
+    assert (state.documents, state.versions, state.objects, state.intents) == (4, 5, 6, 1)
+    assert state.verified_bytes == len(SMALL * 2 + OTHER + LARGE)
+
+
+def remove_bytes(world: World, key: str) -> None:
+    world.client("s3").delete_object(Bucket=world.name, Key=key)  # a delete marker
+
+
+def damage(world: World, key: str, body: bytes) -> None:
+    world.client("s3").put_object(Bucket=world.name, Key=key, Body=body)
+
+
+def forget(world: World, prefix: str, sort: str = "", *, exactly: bool = False) -> None:
+    for item in world.items(prefix):
+        if item["SK"]["S"].startswith(sort) and not (exactly and item["PK"]["S"] != prefix):
+            key = {"PK": item["PK"], "SK": item["SK"]}
+            world.client("dynamodb").delete_item(TableName=world.name, Key=key)
+
+
+DAMAGES: dict[str, Callable[[World, str, str], None]] = {
+    "bytes-missing": lambda world, tenant, key: remove_bytes(world, key),
+    "checksum-differs": lambda world, tenant, key: damage(world, key, b"X" + SMALL[1:]),
+    "size-differs": lambda world, tenant, key: damage(world, key, SMALL + b"X"),
+    "entry-missing": lambda world, tenant, key: forget(world, f"T#{tenant}#0#TAG#"),
+    "version-missing orphan-object": lambda world, tenant, key: forget(world, f"V#{tenant}#"),
+    "dangling-entry dangling-entry dangling-version": lambda world, tenant, key: forget(
+        world, f"T#{tenant}#0", "D#", exactly=True
+    ),
+    "orphan-object": lambda world, tenant, key: damage(world, key[:-1] + "_", b"orphan"),
+    "orphan-upload": lambda world, tenant, key: upload(world, key),
+    "foreign-object": lambda world, tenant, key: damage(world, "readme.txt", b"foreign"),
+    "version-differs checksum-differs": lambda world, tenant, key: other_version(world, tenant),
+}
+
+
+def other_version(world: World, tenant: str) -> None:
+    item = world.items(f"V#{tenant}#")[0]
+    world.client("dynamodb").put_item(
+        TableName=world.name, Item={**item, "sha256": {"S": "00" * 32}}
+    )
+
+
+@pytest.mark.parametrize("expected", DAMAGES)
+def test_damage_is_reported(
+    world: World, client: Client, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.upkeep.verify._PAUSE_SECONDS", 0.0)
+    path = client.made()
+    tenant = document(world, path)["PK"]["S"].split("#")[1]
+    DAMAGES[expected](world, tenant, key_of(world, path))
+    found = world.verify()
+    assert kinds(found) == Counter(expected.split())
+    assert json.loads(json.dumps(found.as_json()))["findings"]
+
+
+def test_orphans_are_removed_when_asked_and_nothing_else(world: World, client: Client) -> None:
+    path = client.made()
+    open_key = abandoned(world, lapsed=False)
+    key = key_of(world, path)
+    damage(world, key[:-1] + "_", b"orphan")
+    upload(world, key)
+    state = world.verify(remove_orphans=True)
+    assert (state.removed, state.findings) == (2, [])
+    assert sorted(world.keys()) == sorted([key, open_key])
+    assert client.call("GET", path + "/content").body == SMALL
+
+
+def test_a_verification_goes_on_where_it_was_stopped(world: World, client: Client) -> None:
+    for _ in range(5):
+        client.made()
+    stored: list[str] = []
+
+    class StoppedError(Exception):
+        pass
+
+    def stop_after(pages: int) -> Callable[[Verification], None]:
+        def save(state: Verification) -> None:
+            stored.append(json.dumps(state.as_json()))
+            if len(stored) == pages:
+                raise StoppedError
+
+        return save
+
+    with pytest.raises(StoppedError):
+        world.verify(save=stop_after(1))
+    state = Verification.from_json(json.loads(stored[-1]))
+    assert (state.phase, state.documents, state.objects) == ("bucket", 5, 0)
+    done = world.verify(state=state)
+    assert (done.documents, done.versions, done.objects) == (5, 5, 5)
+    assert done.findings == []
+
+
+def test_a_live_service_gives_no_false_findings(world: World, client: Client) -> None:
+    """Writers, a sweeper and the verifier at once."""
+    ends = time.monotonic() + 3
+    failures: list[object] = []
+
+    def write() -> None:
+        while time.monotonic() < ends:
+            path = client.made()
+            client.call("PUT", path + "/content", OTHER)
+            client.call("PATCH", path, {"tags": [client.tag, "more"]})
+            client.call("PATCH", path, {"tags": [client.tag]})
+            client.call("DELETE", path)
+
+    def purge() -> None:
+        while time.monotonic() < ends:
+            swept = world.sweep(later_ms=30 * DAY_MS)
+            if swept.failed:
+                failures.append(swept)
+
+    def verify() -> None:
+        while time.monotonic() < ends:
+            failures.extend(world.verify().findings)
+
+    # Intents of the writers are real ones, so the sweeper's clock must not outrun them: documents
+    # are deleted with a retention of 30 days, intents lapse after 15 minutes.
+    threads = [threading.Thread(target=work) for work in (write, write, verify)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    purge()
+    world.sweep(later_ms=MONTH_MS)
+    assert world.faults(swept=True) == []
+
+
+# --- faults ---------------------------------------------------------------------------------
+
+
+def littered(world: World, client: Client) -> str:
+    """One of everything that a sweep removes, and a document that it must not touch."""
+    key = abandoned(world)
+    upload(world, key)
+    path = client.made()
+    client.call("PUT", path + "/content", OTHER)
+    client.call("DELETE", path)
+    kept = client.made()
+    upload(world, key_of(world, kept))
+    return kept
+
+
+def faulty(
+    world: World, monkeypatch: pytest.MonkeyPatch, plan: str, trace: Path | None = None
+) -> None:
+    """The adapters in this process get the injector, and this plan."""
+    monkeypatch.setattr("app.bootstrap.Transport", FaultyTransport)
+    monkeypatch.setattr("app.storage.deadline.DEFAULT_SECONDS", 0.5)
+    monkeypatch.setenv("FAULT_PLAN", plan)
+    if trace is not None:
+        monkeypatch.setenv("FAULT_TRACE", str(trace))
+
+
+def calls(trace: Path) -> list[tuple[str, int]]:
+    lines = map(json.loads, trace.read_text().splitlines())
+    counted = Counter(line["op"] for line in lines)
+    # The sixteen queries of the index are alike.
+    most = 4 if FULL else 1
+    return [(op, nth) for op, n in sorted(counted.items()) for nth in range(1, min(n, most) + 1)]
+
+
+def test_no_fault_of_any_call_makes_a_sweep_do_harm(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with monkeypatch.context() as patch:
+        littered(world, client)
+        faulty(world, patch, "plain", tmp_path / "trace")
+        world.sweep(later_ms=MONTH_MS)
+    assert world.faults(swept=True) == []
+    tried = [(op, n, fault) for op, n in calls(tmp_path / "trace") for fault in faults_of(op)]
+    for number, (operation, nth, fault) in enumerate(tried):
+        kept = littered(world, client)
+        with monkeypatch.context() as patch:
+            reach = "on" if FULL and number % 2 else "once"
+            faulty(world, patch, plan_id(operation, nth, fault, reach, str(number)))
+            try:
+                swept = world.sweep(later_ms=MONTH_MS)
+            except Unavailable:
+                swept = None
+        case = f"{operation} {nth} {fault} {reach}"
+        assert client.call("GET", kept + "/content").body == SMALL, case
+        if swept is None or swept.failed:
+            world.sweep(later_ms=MONTH_MS)
+        assert world.faults(swept=True) == [], case
+    print(f"\n{len(tried)} faults in a sweep")
+
+
+def test_no_fault_of_any_call_makes_a_verification_lie(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    client.made()
+    client.made(LARGE[:300_000])
+    with monkeypatch.context() as patch:
+        faulty(world, patch, "plain", tmp_path / "trace")
+        assert world.verify().findings == []
+    tried = [(op, n, fault) for op, n in calls(tmp_path / "trace") for fault in faults_of(op)]
+    for number, (operation, nth, fault) in enumerate(tried):
+        with monkeypatch.context() as patch:
+            faulty(world, patch, plan_id(operation, nth, fault, "once", str(number)))
+            try:
+                found = world.verify().findings
+            except Unavailable:
+                found = []
+        assert found == [], f"{operation} {nth} {fault}"
+    print(f"\n{len(tried)} faults in a verification")
+
+
+# --- the commands ---------------------------------------------------------------------------
+
+
+def run(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+    return subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        cwd=ROOT,
+        env={**kept, **world.variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_the_commands_report_and_say_by_their_exit_code_how_it_went(
+    world: World, client: Client, tmp_path: Path
+) -> None:
+    path = client.made()
+    abandoned(world)
+    planned = run(world, "sweep", "--dry-run", "--json")
+    assert (planned.returncode, json.loads(planned.stdout)["intents"]) == (0, 1)
+    swept = run(world, "sweep")
+    assert swept.returncode == 0
+    assert "intents         1" in swept.stdout
+    assert run(world, "verify", "--json").returncode == 0
+    key = key_of(world, path)
+    remove_bytes(world, key)
+    found = run(world, "verify", "--json", "--state", str(tmp_path / "state"))
+    assert (found.returncode, json.loads(found.stdout)["finished"]) == (1, True)
+    assert json.loads(found.stdout)["findings"][0]["key"] == key
+    assert json.loads((tmp_path / "state").read_text())["finished"]
+    text = run(world, "verify").stdout
+    assert f"bytes-missing: {key}" in text
+
+
+def test_the_commands_say_what_stands_in_their_way(world: World, tmp_path: Path) -> None:
+    broken = tmp_path / "state"
+    broken.write_text("{}")
+    refused = run(world, "verify", "--state", str(broken))
+    assert (refused.returncode, refused.stdout) == (2, "")
+    away = World("nowhere", world.tables, world.objects)
+    assert run(away, "sweep").returncode == 1
+    assert run(away, "verify").returncode == 3
+    for done in (run(away, "verify"), refused):
+        assert "Traceback" not in done.stderr
+        assert done.stderr.count("strongroom:") >= 1
