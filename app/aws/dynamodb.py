@@ -177,9 +177,13 @@ class DynamoDB:
         except AnswerLost:
             backoff.lost = True
             return "no answer", None
+        answer = _parse(reply.body)
         if reply.status == 200:
-            return "", _parse(reply.body)
-        return self._refused(operation, reply.status, _parse(reply.body), backoff)
+            if answer is None:  # a proxy's page must not pass for "there is no such item"
+                backoff.lost = True
+                return "garbled", None
+            return "", answer
+        return self._refused(operation, reply.status, answer or {}, backoff)
 
     def _refused(
         self, operation: str, status: int, body: dict[str, Any], backoff: Backoff
@@ -215,9 +219,10 @@ def _why_busy(reasons: Reasons, backoff: Backoff) -> str:
     raise RuntimeError(f"a transaction was cancelled for reasons unknown: {codes}")
 
 
-def _parse(body: bytes) -> dict[str, Any]:
+def _parse(body: bytes) -> dict[str, Any] | None:
+    """The answer's object; None if it is none."""
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return {}
-    return answer if isinstance(answer, dict) else {}
+        return None
+    return answer if isinstance(answer, dict) else None

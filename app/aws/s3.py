@@ -11,10 +11,18 @@ from typing import Any
 
 from app.aws.credentials import CredentialSource
 from app.aws.endpoints import Endpoint
-from app.aws.s3_client import Observer, S3Client, S3Error, children, parse_xml, text_of
+from app.aws.s3_client import (
+    Observer,
+    S3Client,
+    S3Error,
+    children,
+    is_document,
+    parse_xml,
+    text_of,
+)
 from app.aws.s3_reading import Reading, is_range
 from app.aws.s3_upload import LengthMismatch, MiB, Upload, Uploads
-from app.aws.transport import Transport
+from app.aws.transport import Reply, Transport
 from app.storage import deadline
 from app.storage.budget import ByteBudget
 from app.storage.errors import ObjectMissing, Unavailable
@@ -224,7 +232,10 @@ class S3ObjectStore:
         start = [("key-marker", after)] if after else []
         while True:
             query = [("prefix", prefix), (kind, ""), *start]
-            reply = await self._client.call(operation, "GET", query=query, ends=ends)
+            # An answer that is no listing must not pass for an empty one.
+            reply = await self._client.call(
+                operation, "GET", query=query, ends=ends, check=_is_listing
+            )
             page = parse_xml(reply.body)
             yield page
             if text_of(page, "IsTruncated") != "true":
@@ -268,6 +279,11 @@ class S3ObjectStore:
     async def check(self) -> None:
         query = [("list-type", "2"), ("max-keys", "1")]
         await self._client.call("ListObjectsV2", "GET", query=query, ends=deadline.end(), tries=1)
+
+
+def _is_listing(reply: Reply) -> bool:
+    names = ("ListMultipartUploadsResult", "ListVersionsResult")
+    return any(is_document(reply.body, name) for name in names)
 
 
 def _missing_or(error: S3Error) -> Exception:

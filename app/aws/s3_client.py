@@ -15,7 +15,15 @@ from typing import NoReturn
 from app.aws.credentials import CredentialSource
 from app.aws.endpoints import Endpoint, s3_location
 from app.aws.sigv4 import EMPTY_HASH, Signer, uri_encode
-from app.aws.transport import Chunk, Reply, StreamedReply, Transport, TransportError, build_head
+from app.aws.transport import (
+    AnswerLost,
+    Chunk,
+    Reply,
+    StreamedReply,
+    Transport,
+    TransportError,
+    build_head,
+)
 from app.storage.errors import Unavailable
 
 log = logging.getLogger("strongroom.aws")
@@ -108,12 +116,14 @@ class S3Client:
         ends: float | None = None,
         tries: int = TRIES,
         failures: list[TransportError | S3Error] | None = None,
+        check: Callable[[Reply], bool] = lambda reply: True,
     ) -> Reply:
         """The answer to a call that may be repeated without harm. Without `key` it is about the
         bucket.
 
         Up to `tries` attempts of `seconds` each, none begun after `ends` (monotonic clock); what
-        goes wrong with them is added to `failures`.
+        goes wrong with them is added to `failures`. A success that fails the `check` is none: not
+        everything that answers with 200 is S3.
         Raises `S3Error` for a definite no, `Unavailable` when no attempt was answered.
         """
         attempt = 0
@@ -122,6 +132,8 @@ class S3Client:
             timeout = seconds if ends is None else _left(ends, seconds)
             started = time.monotonic()
             found = await self._attempt(method, key, query, headers, payload, timeout)
+            if isinstance(found, Reply) and not check(found):
+                found = AnswerLost("the answer makes no sense")
             result = "ok" if isinstance(found, Reply) else _name(found)
             self._observe(operation, result, time.monotonic() - started)
             if isinstance(found, Reply):
@@ -276,6 +288,11 @@ def parse_xml(body: bytes) -> ElementTree.Element:
         return ElementTree.fromstring(body.strip())  # noqa: S314 - see above
     except ElementTree.ParseError:
         return nothing
+
+
+def is_document(body: bytes, root: str) -> bool:
+    """Whether this is an XML document with a root of this name."""
+    return parse_xml(body).tag.rpartition("}")[2] == root
 
 
 def children(root: ElementTree.Element, name: str) -> list[ElementTree.Element]:

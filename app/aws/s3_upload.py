@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from app.aws.s3_client import Payload, Query, S3Client, S3Error, parse_xml, text_of
+from app.aws.s3_client import Payload, Query, S3Client, S3Error, is_document, parse_xml, text_of
 from app.aws.transport import Chunk, Reply, TransportError
 from app.storage.budget import ByteBudget
-from app.storage.errors import Unavailable
 from app.storage.objects import StoredObject
 
 if TYPE_CHECKING:
@@ -279,11 +278,10 @@ class Upload:
             query=[("uploads", "")],
             headers=[("x-amz-checksum-algorithm", "SHA256")],
             failures=failures,
+            check=lambda reply: bool(_upload_id(reply)),
         )
         self.doubtful = bool(failures)
-        self._upload_id = text_of(parse_xml(reply.body), "UploadId")
-        if not self._upload_id:
-            raise Unavailable("The bucket's answer makes no sense.")
+        self._upload_id = _upload_id(reply)
         return self._upload_id
 
     async def _send(self, upload_id: str, number: int, payload: Payload, checksum: str) -> None:
@@ -296,10 +294,21 @@ class Upload:
         self, operation: str, payload: Payload, checksum: str, query: Query = ()
     ) -> Reply:
         headers = [("x-amz-checksum-sha256", checksum)]
+
+        def stored(reply: Reply) -> bool:
+            echoed = reply.headers.get("x-amz-checksum-sha256", checksum)
+            return bool(reply.headers.get("etag")) and echoed == checksum
+
         self._uploads.sending += 1
         try:
             return await self._client.call(
-                operation, "PUT", self._key, query=query, headers=headers, payload=payload
+                operation,
+                "PUT",
+                self._key,
+                query=query,
+                headers=headers,
+                payload=payload,
+                check=stored,
             )
         finally:
             self._uploads.sending -= 1
@@ -320,6 +329,7 @@ class Upload:
                 query=[("uploadId", self._upload_id or "")],
                 payload=Payload([xml], len(xml), hashlib.sha256(xml).hexdigest()),
                 seconds=_COMPLETE_SECONDS,
+                check=lambda reply: is_document(reply.body, "CompleteMultipartUploadResult"),
             )
         except S3Error as error:
             # The answer to an earlier attempt may have been lost: then the object is there.
@@ -334,6 +344,10 @@ class Upload:
                 return False
             raise
         return reply.headers.get("content-length") == str(self.size)
+
+
+def _upload_id(reply: Reply) -> str:
+    return text_of(parse_xml(reply.body), "UploadId")
 
 
 def _completion(parts: Sequence[_Part]) -> bytes:

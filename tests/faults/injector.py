@@ -33,6 +33,8 @@ ANY = ("refused", "server", "server-applied", "throttled", "unsent", "timeout", 
 PAUSES = ("pause-before", "pause-after")
 KILLS = ("kill-before", "kill-after")
 _WRITES = frozenset({"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"})
+# Calls whose success has no content that could tell who gave it.
+_UNTOLD = frozenset({"DeleteObject", "AbortMultipartUpload", "HeadObject"})
 _APPLIED = frozenset({"server-applied", "lost", "pause-after", "kill-after", "garbled"})
 
 
@@ -47,6 +49,8 @@ def faults_of(operation: str) -> tuple[str, ...]:
         found += ("late-error",)
     if operation == "GetObject":
         found += ("cut",)
+    if operation not in _UNTOLD:
+        found += ("nonsense",)  # something else than AWS answers, with 200
     return found
 
 
@@ -188,9 +192,15 @@ def _instead(fault: str | None, operation: str, body: bytes | Sequence[Chunk]) -
         raise NotSent("injected")
     if fault == "timeout":
         raise AnswerLost("no answer in time (injected)")
+    if fault == "nonsense":
+        return _nonsense()
     assert fault is not None
     dynamo = not operation.endswith(("Object", "Upload", "Part", "Uploads", "Versions", "V2"))
     return _dynamo(fault, body) if dynamo else _s3(fault)
+
+
+def _nonsense() -> Reply:
+    return Reply(200, {"content-type": "text/html"}, b"<html>Log in to the network</html>")
 
 
 def _dynamo(fault: str, body: bytes | Sequence[Chunk]) -> Reply:

@@ -35,7 +35,9 @@ from tests.support.service import Answer, Service, running
 
 FULL = os.environ.get("STRONGROOM_FULL") == "1"
 # Enough to strike each call of each operation both ways: refused, and applied unseen.
-_SHORT_FAULTS = frozenset({"refused", "timeout", "lost", "conflict", "late-error", "cut"})
+_SHORT_FAULTS = frozenset(
+    {"refused", "timeout", "lost", "conflict", "late-error", "cut", "nonsense"}
+)
 _AT_ONCE = 24
 _OPERATION = re.compile(
     "Query|Scan|(Get|Put|Update|Delete|Head|List|Create|Upload|Complete|Abort|TransactWrite|BatchGet)"

@@ -152,7 +152,7 @@ class FakeS3:
             return refusal(400, "InvalidPart").answer or b""
         self.objects[call.key] = b"".join(body for _, (_, body) in sorted(upload[1].items()))
         del self.uploads[call.query["uploadId"]]
-        return respond(200, b" " * 1000 + b"<R xmlns='s3'><ETag>x</ETag></R>")
+        return respond(200, b" " * 1000 + b"<CompleteMultipartUploadResult/>")
 
     def _AbortMultipartUpload(self, call: Call) -> bytes:
         known = self.uploads.pop(call.query["uploadId"], None)
@@ -204,7 +204,9 @@ class FakeS3:
         ends = f"<NextKeyMarker>{page[-1][0]}</NextKeyMarker>" if more else ""
         ends += f"<Next{name}Marker>{page[-1][1]}</Next{name}Marker>" if more else ""
         truncated = str(more).lower()
-        body = f"<R xmlns='s3'>{listed}{ends}<IsTruncated>{truncated}</IsTruncated></R>"
+        root = "ListVersionsResult" if kind == "Version" else "ListMultipartUploadsResult"
+        listed += f"{ends}<IsTruncated>{truncated}</IsTruncated>"
+        body = f"<{root} xmlns='s3'>{listed}</{root}>"
         return respond(200, body.encode())
 
     def _ListObjectsV2(self, call: Call) -> bytes:
