@@ -37,11 +37,13 @@ RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/* \
     && python3 -m compileall -q --invalidation-mode unchecked-hash \
         -x '/(test|tests|idlelib|site-packages|dist-packages)/' \
         "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
+ARG BASE_IMAGE
 ARG VERSION=0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Strongroom" \
       org.opencontainers.image.description="A document store API over DynamoDB and S3" \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/venv /opt/venv

@@ -24,7 +24,10 @@ LOCKED = (
 
 
 def podman(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["podman", *arguments], capture_output=True, text=True, timeout=120)
+    quiet = ["--log-level", "fatal"]  # of the systemd that it would like for health checks
+    return subprocess.run(
+        ["podman", *quiet, *arguments], capture_output=True, text=True, timeout=120
+    )
 
 
 def _told(*arguments: str) -> str:
@@ -60,7 +63,8 @@ class Image:
             pytest.skip("STRONGROOM_IMAGE names no image: make image, then scripts/image check")
         if shutil.which("podman") is None:
             missing("podman is not on the PATH")
-        return cls(_told("load", "--quiet", "--input", file).rpartition(": ")[2])
+        name = _told("load", "--quiet", "--input", file).rpartition(": ")[2]
+        return cls(_told("image", "inspect", "--format", "{{.Id}}", name))
 
     def inspect(self) -> Any:
         return json.loads(_told("image", "inspect", self.id))[0]
