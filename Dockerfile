@@ -25,16 +25,16 @@ RUN pip uninstall --yes --quiet pip setuptools \
 WORKDIR /opt/strongroom
 COPY LICENSE .
 COPY app app
-# Nothing can be compiled on a read-only file system. Unchecked: times are not those of a checkout.
+# Nothing can be compiled on a read-only file system. Unchecked, as the files' times mean nothing.
 RUN chmod -R u=rwX,go=rX . \
     && python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib app
 
 FROM ${BASE_IMAGE}
-# Python's own modules come uncompiled in the official images, which would double the time of every
-# start; its installers are of no use here.
+# Python's own modules come uncompiled in the official images, which doubles the time of every start,
+# or compiled for times that a build may change (-f). Its installers are of no use here.
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/* \
         /usr/local/lib/python3*/ensurepip /usr/lib/python3*/ensurepip /usr/share/python-wheels \
-    && python3 -m compileall -q --invalidation-mode unchecked-hash \
+    && python3 -m compileall -q -f --invalidation-mode unchecked-hash \
         -x '/(test|tests|idlelib|site-packages|dist-packages)/' \
         "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 ARG BASE_IMAGE

@@ -24,7 +24,7 @@ import app.__main__, app.bootstrap, app.aws.provision, uvloop
 def compiled(module):
     try:
         with open(module.__cached__, "rb") as file:
-            return not module.__file__.startswith("/opt/") or file.read(8)[4] == 1
+            return file.read(8)[4] == 1  # unchecked: good whatever the times of the files
     except OSError:
         return False
 print(json.dumps({

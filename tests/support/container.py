@@ -72,8 +72,9 @@ class Image:
     def run(
         self, *arguments: str, env: dict[str, str] | None = None, options: tuple[str, ...] = ()
     ) -> subprocess.CompletedProcess[str]:
-        """One command to its end."""
-        return podman("run", "--rm", *LOCKED, *_set(env), *options, self.id, *arguments)
+        """One command to its end, which comes within a minute."""
+        options = ("--rm", "--timeout", "60", *options)
+        return podman("run", *options, *LOCKED, *_set(env), self.id, *arguments)
 
     def python(self, code: str) -> subprocess.CompletedProcess[str]:
         return self.run("-c", code, options=("--entrypoint", "python"))
