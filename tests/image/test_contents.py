@@ -80,7 +80,7 @@ def test_another_checkout_gives_the_same_layers(image: Image, tmp_path: Path) ->
         path.chmod(0o700 if path.is_dir() or os.access(path, os.X_OK) else 0o600)
         os.utime(path, (1_000_000_000, 1_000_000_000))
     base = image.inspect()["Labels"]["org.opencontainers.image.base.name"]
-    tag, rebuilt = "localhost/strongroom-again", tmp_path / "image.tar"
+    tag, rebuilt = f"localhost/strongroom-{os.getpid()}", tmp_path / "image.tar"
     done = subprocess.run(
         [sys.executable, "scripts/image", "build", "--tag", tag, "--file", rebuilt],
         cwd=copy,
