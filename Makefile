@@ -1,6 +1,6 @@
 # Everything that people and CI do with this project. `make` or `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint format lock bench-memory ci clean install-dev install-test
+.PHONY: help dev test lint format lock bench-memory image ci clean install-dev install-test
 
 ARGS ?=
 
@@ -27,6 +27,9 @@ format: install-test ## format the code and mend what can be mended
 bench-memory: install-test ## memory of large uploads and downloads, against its limits
 	@.venv/bin/python load/bench/memory.py $(ARGS)
 
+image: ## build the container image into build/image.tar (BASE_IMAGE=..., ARGS=--help)
+	@python=$$(scripts/python) && "$$python" scripts/image build $(ARGS)
+
 lock: ## resolve the dependencies anew into poetry.lock (needs Poetry 2)
 	@poetry lock --regenerate
 
@@ -34,7 +37,7 @@ ci: ## all that must hold, as CI runs it
 	@.ci/run
 
 clean: ## remove what can be made again, but for .dev
-	@rm -rf .venv .venv.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf build .venv .venv.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 install-dev:
 	@python=$$(scripts/python) && "$$python" scripts/bootstrap dev

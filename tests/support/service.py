@@ -134,9 +134,14 @@ def _answer(response: http.client.HTTPResponse) -> Answer:
 
 
 def variables(engine: Engine, name: str, **extra: str) -> dict[str, str]:
-    """The environment of a service on this engine."""
+    """The environment of a service process on this engine."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
-    return kept | {
+    return kept | settings(engine, name, **extra)
+
+
+def settings(engine: Engine, name: str, **extra: str) -> dict[str, str]:
+    """What a service on this engine has to be told."""
+    return {
         "DYNAMODB_TABLE": name,
         "S3_BUCKET": name,
         "AWS_ENDPOINT_URL": engine.url,
