@@ -146,6 +146,7 @@ def variables(engine: Engine, name: str, **extra: str) -> dict[str, str]:
         "HOST": "127.0.0.1",
         "PORT": str(free_port()),
         "MAX_UPLOAD_BYTES": str(MAX_UPLOAD_BYTES),
+        "SHUTDOWN_GRACE_SECONDS": "0",
         **extra,
     }
 
