@@ -67,7 +67,8 @@ async def connect(settings: Settings, metrics: Metrics | None = None) -> AsyncIt
     table_transport = Transport(max_connections=settings.aws_max_connections)
     object_transport = Transport(max_connections=settings.aws_max_connections)
     observe = metrics.aws_call if metrics else lambda operation, result, seconds: None
-    upload_memory = ByteBudget(settings.upload_memory_bytes)
+    shed = metrics.shed if metrics else lambda reason: None
+    upload_memory = ByteBudget(settings.upload_memory_bytes, lambda: shed("upload memory"))
     client = DynamoDB(table_transport, places.dynamodb, places.region, credentials, observe)
     objects = S3ObjectStore(
         object_transport,

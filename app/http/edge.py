@@ -26,7 +26,7 @@ from app.http.rate_limit import RateLimit
 from app.http.route import ANY_SCOPE, Route
 from app.problems import Problem
 from app.storage import deadline
-from app.storage.errors import Contention, OutcomeUnknown, StorageError, Unavailable
+from app.storage.errors import Contention, Full, OutcomeUnknown, StorageError, Unavailable
 from app.storage.records import Caller
 from app.storage.tables import ClaimLost
 
@@ -219,6 +219,8 @@ def _storage_problem(error: StorageError) -> Problem:
         return problems.Contended(
             "Too many writers changed this document at once. Try again.", retry_after=retry_after
         )
+    if isinstance(error, Full):
+        return problems.Overloaded(f"{error.detail} Try again shortly.", retry_after=retry_after)
     detail = error.detail if isinstance(error, Unavailable) else "The backend is away."
     return problems.BackendUnavailable(f"{detail} Try again shortly.", retry_after=retry_after)
 
