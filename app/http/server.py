@@ -33,6 +33,7 @@ _LEFTOVER_BYTES = 1024 * 1024
 _BACKLOG = 1024
 # Connections to the backends, logs, and whatever else a process has open.
 _OTHER_FILES = 1024
+_NEVER_SECONDS = 7 * 24 * 3600.0
 _STEP_SECONDS = 0.02
 # For refusals to reach their clients when the drain is over.
 _LAST_SECONDS = 1.0
@@ -55,8 +56,9 @@ def build_app(edge: Edge, clients: Clients, routes: Sequence[Route]) -> App:
     app.config.MOTD = False
     app.config.REQUEST_MAX_HEADER_SIZE = MAX_HEADER_BYTES
     app.config.REQUEST_MAX_SIZE = _LEFTOVER_BYTES
-    # How long the last bytes may take to leave; Sanic's 5 s would cut slow clients' downloads.
-    app.config.GRACEFUL_TCP_CLOSE_TIMEOUT = clients.patience.idle_seconds
+    # Of its own accord Sanic cuts a client that takes longer than 5 s for the last bytes;
+    # `clients` does so where they do not move.
+    app.config.GRACEFUL_TCP_CLOSE_TIMEOUT = _NEVER_SECONDS
     Http.set_header_max_size(MAX_HEADER_BYTES)
     # Sanic's own runner notes this; without it every answer gets an empty Alt-Svc.
     app.state.server_info.append(ApplicationServerInfo({"version": HTTP.VERSION_1}))

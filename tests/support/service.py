@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,6 +97,22 @@ class Service:
                 return total
             cursor = f"&cursor={page['next_cursor']}"
 
+    def metric(self, name: str, **labels: str) -> float:
+        """What /metrics tells: the sum of all that have these labels."""
+        text = self.request("GET", "/metrics", key=None).body.decode()
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        found = [
+            float(line.rpartition(" ")[2])
+            for line in text.splitlines()
+            if line.startswith((name + "{", name + " ")) and all(part in line for part in wanted)
+        ]
+        assert found or labels, f"there is no {name}"
+        return sum(found)
+
+    @property
+    def port(self) -> int:
+        return self._port
+
     def socket(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self._port), timeout=20)
 
@@ -126,6 +142,21 @@ class Service:
                 "",
             ]
         ).encode()
+
+
+def read_answer(connection: socket.socket) -> Answer:
+    """The answer that comes on a connection. Raises OSError or HTTPException if none does."""
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    return _answer(response)
+
+
+def eventually(check: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait until something is so."""
+    ends = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < ends, "it did not become so"
+        time.sleep(0.05)
 
 
 def _answer(response: http.client.HTTPResponse) -> Answer:

@@ -1,0 +1,188 @@
+"""Clients that take their time: they are waited for, but not for ever, and at nobody's cost."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import time
+
+import pytest
+
+from tests.api.conftest import Tight
+from tests.support.service import Answer, Service, eventually, read_answer
+
+# Each limit is 1 s here; what is cut off is cut off in much less than this.
+SOON = 6.0
+LARGE = bytes(16 * 1024 * 1024)
+
+
+def drip(connection: socket.socket, data: bytes, size: int, pause: float) -> Answer | None:
+    """Send `size` bytes every `pause` seconds until an answer comes; None for a mere goodbye."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    ends = time.monotonic() + SOON
+    for start in range(0, len(data), size):
+        assert time.monotonic() < ends, "it was not cut off"
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(data[start : start + size])
+        if select.select([connection], [], [], pause)[0]:
+            break
+    return answer_or_goodbye(connection)
+
+
+def answer_or_goodbye(connection: socket.socket) -> Answer | None:
+    connection.settimeout(SOON)
+    try:
+        return None if connection.recv(1, socket.MSG_PEEK) == b"" else read_answer(connection)
+    except ConnectionError:
+        return None
+
+
+def is_timeout(answer: Answer | None) -> None:
+    assert answer is not None
+    assert (answer.status, answer.json()["type"]) == (408, "/problems#request-timeout")
+    assert answer.headers["connection"] == "close"
+
+
+def small_window(service: Service) -> socket.socket:
+    """A connection whose client has little room, as over a slow network."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1000)
+    connection.settimeout(SOON)
+    connection.connect(("127.0.0.1", service.port))
+    return connection
+
+
+# --- sending --------------------------------------------------------------------------------
+
+
+def test_a_head_byte_by_byte_has_a_limit_for_all_of_it(tight: Tight) -> None:
+    head = tight.service.head("GET", "/livez", *[f"X-{n}: {n}" for n in range(100)])
+    with tight.service.socket() as connection:
+        is_timeout(drip(connection, head, 1, 0.1))
+
+
+def test_a_second_head_on_a_connection_has_the_same_limit(tight: Tight) -> None:
+    with tight.service.socket() as connection:
+        connection.sendall(tight.service.head("GET", "/livez"))
+        assert read_answer(connection).status == 200
+        is_timeout(drip(connection, b"GET /livez HTTP/1.1\r\n" + b"A: b\r\n" * 100, 1, 0.1))
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 1000000", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [("POST", "application/octet-stream"), ("PATCH", "application/merge-patch+json")],
+)
+def test_a_body_at_a_trickle_is_refused(tight: Tight, method: str, kind: str, framing: str) -> None:
+    path = "/v1/documents"
+    if method == "PATCH":
+        path += "/" + tight.service.create()["id"]
+        framing = framing.replace("1000000", "60000")
+    data = b"1\r\nx\r\n" * 1000 if "chunked" in framing else b"x" * 1000
+    with tight.service.socket() as connection:
+        connection.sendall(tight.service.head(method, path, framing, f"Content-Type: {kind}"))
+        is_timeout(drip(connection, data, 12, 0.1))
+
+
+def test_a_slow_body_that_gets_on_is_stored(tight: Tight) -> None:
+    data = bytes(12_000)
+    with tight.service.socket() as connection:
+        head = tight.service.head("POST", "/v1/documents", f"Content-Length: {len(data)}")
+        connection.sendall(head)
+        answer = drip(connection, data, 400, 0.1)  # 4 kB/s for 3 s, where 1 kB/s is the least
+    assert answer is not None
+    assert (answer.status, answer.json()["size"]) == (201, len(data))
+
+
+def test_a_body_that_nobody_reads_any_more_is_not_waited_for_for_ever(tight: Tight) -> None:
+    head = tight.service.head(
+        "POST", "/v1/documents", "Content-Length: 50000", "Document-Tags: a,,"
+    )
+    with tight.service.socket() as connection:
+        connection.sendall(head)
+        assert read_answer(connection).status == 400
+        ends = time.monotonic() + SOON
+        with contextlib.suppress(ConnectionError):
+            while not select.select([connection], [], [], 0.1)[0]:
+                assert time.monotonic() < ends
+                connection.sendall(b"x")
+
+
+def test_clients_that_wait_hold_no_place(tight: Tight) -> None:
+    """Four times as many as there may be requests in flight."""
+    service = tight.service
+    with contextlib.ExitStack() as stack:
+        for number in range(32):
+            connection = stack.enter_context(service.socket())
+            head = service.head("POST", "/v1/documents", "Content-Length: 100000")
+            connection.sendall(head + b"x" * 1000 * (number % 3))
+        eventually(lambda: service.metric("strongroom_requests_in_flight", waits_for="client") > 8)
+        assert service.request("GET", "/v1/documents").status == 200
+        assert service.create(b"between")["size"] == 7
+
+
+# --- between requests -----------------------------------------------------------------------
+
+
+def test_a_connection_that_begins_nothing_is_closed_without_a_word(tight: Tight) -> None:
+    with tight.service.socket() as connection:
+        connection.settimeout(SOON)
+        assert connection.recv(100) == b""
+
+
+def test_an_idle_connection_is_closed_without_a_word(tight: Tight) -> None:
+    with tight.service.socket() as connection:
+        for _ in range(2):
+            connection.sendall(tight.service.head("GET", "/livez"))
+            assert read_answer(connection).status == 200
+            time.sleep(0.3)
+        connection.settimeout(SOON)
+        assert connection.recv(100) == b""
+
+
+# --- taking ---------------------------------------------------------------------------------
+
+
+def begin_download(service: Service, connection: socket.socket) -> None:
+    identifier = service.create(LARGE)["id"]
+    connection.sendall(service.head("GET", f"/v1/documents/{identifier}/content"))
+
+
+def in_use(service: Service) -> float:
+    used = service.metric("strongroom_aws_connections_open", backend="bucket")
+    return used - service.metric("strongroom_aws_connections_idle", backend="bucket")
+
+
+@pytest.mark.parametrize("bites", [0, 10])
+def test_a_reader_who_takes_next_to_nothing_is_cut_off(tight: Tight, bites: int) -> None:
+    service = tight.service
+    with small_window(service) as connection:
+        begin_download(service, connection)
+        eventually(lambda: service.metric("strongroom_requests_in_flight") == 1, SOON)
+        ends = time.monotonic() + SOON
+        while service.metric("strongroom_requests_in_flight"):
+            assert time.monotonic() < ends, "it was not cut off"
+            if bites:
+                connection.recv(bites)
+            time.sleep(0.1)
+        assert in_use(service) == 0
+        with contextlib.suppress(ConnectionError):
+            while connection.recv(1 << 20):
+                pass
+
+
+def test_a_slow_reader_who_gets_on_gets_everything(tight: Tight) -> None:
+    """Also what is in the server's hands when the last byte has been written."""
+    service = tight.service
+    data = bytes(range(256)) * 512
+    identifier = service.create(data)["id"]
+    with small_window(service) as connection:
+        head = service.head("GET", f"/v1/documents/{identifier}/content", "Connection: close")
+        connection.sendall(head)
+        received = b""
+        while part := connection.recv(3072):
+            received += part
+            time.sleep(0.1)
+    assert received.partition(b"\r\n\r\n")[2] == data
