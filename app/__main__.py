@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import http.client
 import json
+import signal
 import sys
 import textwrap
 import time
@@ -29,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    # Until the service handles it: a container's first process ignores it without a handler.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     import uvloop
 
     from app import bootstrap

@@ -80,9 +80,9 @@ class Edge:
             try:
                 response, problem = await self._answer(route, exchange)
                 status = response.status
-                if self.draining:
-                    exchange.end_connection()
                 if not request.responded:
+                    if self.draining:
+                        exchange.end_connection()
                     response.headers.update(exchange.headers)
                     await exchange.finish_refusal(response)
                 return None if request.responded else response

@@ -210,6 +210,13 @@ def running(engine: Engine, name: str, log: Path, **extra: str) -> Iterator[Serv
     wanted = [("acme",), ("acme", "documents:read"), ("globex",)]
     with ThreadPoolExecutor() as pool:
         keys = list(pool.map(lambda arguments: new_key(environment, *arguments), wanted))
+    with start(environment, (keys[0], keys[1], keys[2]), log) as service:
+        yield service
+
+
+@contextlib.contextmanager
+def start(environment: dict[str, str], keys: tuple[str, str, str], log: Path) -> Iterator[Service]:
+    """A service process on what has been provisioned, ready."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "app", "serve"],
@@ -218,9 +225,7 @@ def running(engine: Engine, name: str, log: Path, **extra: str) -> Iterator[Serv
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    service = Service(
-        f"http://127.0.0.1:{environment['PORT']}", keys[0], keys[1], keys[2], process, log
-    )
+    service = Service(f"http://127.0.0.1:{environment['PORT']}", *keys, process, log)
     try:
         _await_ready(service)
         yield service
