@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import select
 import socket
 import threading
 import time
@@ -104,23 +105,20 @@ def test_beyond_the_bound_on_connections_clients_are_told_and_probes_answered(
 # --- upload memory --------------------------------------------------------------------------
 
 
-def test_uploads_beyond_the_memory_are_refused_and_it_comes_back(tight: Tight) -> None:
-    """Eight of 4 MiB, of which none can be stored in parts, where there are 16 MiB."""
+def test_an_upload_beyond_the_memory_is_refused_and_it_comes_back(tight: Tight) -> None:
+    """Five hold 15 of 16 MiB, none of it enough for a part, and get on just fast enough."""
     service = tight.service
     head = service.head("POST", "/v1/documents", f"Content-Length: {4 * MiB}")
-
-    def upload(connection: socket.socket) -> Answer:
-        with contextlib.suppress(ConnectionError):
-            connection.sendall(head + bytes(4 * MiB))
-        return read_answer(connection)
-
-    with contextlib.ExitStack() as stack, ThreadPoolExecutor(8) as pool:
-        connections = [stack.enter_context(service.socket()) for _ in range(8)]
-        answers = list(pool.map(upload, connections))
-    assert {answer.status for answer in answers} == {201, 503}
-    for answer in answers:
-        if answer.status == 503:
-            is_shed(answer)
+    with contextlib.ExitStack() as stack:
+        holding = send_each(service, stack, [head + bytes(3 * MiB)] * 5)
+        eventually(lambda: waiting_for_clients(service) == 5)
+        last = send_each(service, stack, [head + bytes(2 * MiB)])
+        ends = time.monotonic() + 8
+        while not (ended := select.select(holding + last, [], [], 0.2)[0]):
+            assert time.monotonic() < ends, "nobody was refused"
+            for connection in holding:
+                connection.sendall(bytes(1000))
+        is_shed(read_answer(ended[0]))
     assert service.metric("strongroom_requests_shed_total", reason="upload memory") > 0
     eventually(lambda: not leaks(service))
     assert service.create(bytes(12 * MiB))["size"] == 12 * MiB
@@ -219,11 +217,8 @@ def test_a_commit_is_finished_though_its_client_has_left(tight: Tight) -> None:
 # --- backends -------------------------------------------------------------------------------
 
 
-def ask_all(
-    service: Service, connections: list[socket.socket], data: bytes, seconds: float
-) -> list[Answer]:
-    """Send the same on all connections; their answers, of which each comes in time. Meanwhile
-    /livez is asked."""
+def ask_all(service: Service, requests: list[bytes], seconds: float) -> list[Answer]:
+    """Send all at once; their answers, of which each comes in time. Meanwhile /livez is asked."""
     done = threading.Event()
     slowest = 0.0
 
@@ -234,15 +229,14 @@ def ask_all(
             assert service.request("GET", "/livez", key=None).status == 200
             slowest = max(slowest, time.monotonic() - started)
 
-    def ask(connection: socket.socket) -> Answer:
-        return read_answer(connection)
-
-    started = time.monotonic()
-    with ThreadPoolExecutor(1) as prober, ThreadPoolExecutor(len(connections)) as pool:
+    with (
+        contextlib.ExitStack() as stack,
+        ThreadPoolExecutor(1) as prober,
+        ThreadPoolExecutor(len(requests)) as pool,
+    ):
         probing = prober.submit(probe)
-        for connection in connections:
-            connection.sendall(data)
-        answers = list(pool.map(ask, connections))
+        started = time.monotonic()
+        answers = list(pool.map(read_answer, send_each(service, stack, requests)))
         done.set()
         probing.result()
     assert time.monotonic() - started < seconds
@@ -258,13 +252,11 @@ def test_a_backend_that_fails_costs_each_request_its_deadline_at_most(
     paths = ["/v1/documents", f"/v1/documents/{service.create(bytes(MiB))['id']}/content"]
     tight.backend.delay = 5.0 if how == "slow" else 0.0
     tight.backend.mute, tight.backend.closed = how == "mute", how == "closed"
-    for path in paths:
-        with contextlib.ExitStack() as stack:
-            connections = [stack.enter_context(service.socket()) for _ in range(30)]
-            for answer in ask_all(service, connections, service.head("GET", path), DEADLINE):
-                kind = answer.json()["type"].partition("#")[2]
-                assert kind in ("backend-unavailable", "overloaded")
-                is_shed(answer, kind)
+    requests = [service.head("GET", path) for path in paths] * 15
+    for answer in ask_all(service, requests, DEADLINE):
+        kind = answer.json()["type"].partition("#")[2]
+        assert kind in ("backend-unavailable", "overloaded")
+        is_shed(answer, kind)
     tight.backend.delay, tight.backend.mute, tight.backend.closed = 0.0, False, False
     assert all(service.request("GET", path).status == 200 for path in paths)
 
@@ -273,11 +265,9 @@ def test_readiness_is_bounded_and_asks_a_hanging_backend_once(tight: Tight) -> N
     service = tight.service
     eventually(lambda: not leaks(service))
     tight.backend.mute = True
-    with contextlib.ExitStack() as stack:
-        connections = [stack.enter_context(service.socket()) for _ in range(40)]
-        opened = tight.backend.open
-        answers = ask_all(service, connections, service.head("GET", "/readyz"), DEADLINE)
-        assert tight.backend.open <= opened + 4
+    opened = tight.backend.open
+    answers = ask_all(service, [service.head("GET", "/readyz")] * 40, DEADLINE)
+    assert tight.backend.open <= opened + 4
     for answer in answers:
         is_shed(answer, "backend-unavailable")
     tight.backend.mute = False

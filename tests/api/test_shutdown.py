@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,14 +26,37 @@ from tests.support.service import (
     eventually,
     new_key,
     read_answer,
-    running,
     start,
     variables,
 )
 
-TIMES = int(os.environ.get("STRONGROOM_SHUTDOWNS", "3"))
+FULL = os.environ.get("STRONGROOM_FULL") == "1"
+TIMES = int(os.environ.get("STRONGROOM_SHUTDOWNS") or (10 if FULL else 2))
 CLIENTS = 24
 SMALL, LARGE = random.Random(1).randbytes(20_000), random.Random(2).randbytes(3_000_000)
+
+
+class Life:
+    """Starts processes on one table and bucket, one after the other."""
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self.environment = variables(engine, "lives")
+        self._log = folder / "log"
+        command(self.environment, "provision")
+        self._key = new_key(self.environment, "acme")
+
+    @contextlib.contextmanager
+    def run(self, **extra: str) -> Iterator[tuple[Service, subprocess.Popen[bytes]]]:
+        environment = self.environment | extra
+        with start(environment, (self._key, self._key, self._key), self._log) as service:
+            assert service.process is not None
+            yield service, service.process
+        assert "Traceback" not in self._log.read_text()
+
+
+@pytest.fixture(scope="module")
+def life(ministack: Engine, tmp_path_factory: pytest.TempPathFactory) -> Life:
+    return Life(ministack, tmp_path_factory.mktemp("lives"))
 
 
 class Client:
@@ -126,36 +150,25 @@ async def under_load(service: Service, stored: dict[bytes, str]) -> list[Client]
     return clients
 
 
-def test_under_load_every_request_that_was_accepted_is_answered(
-    ministack: Engine, tmp_path: Path
-) -> None:
-    environment = variables(ministack, "load", SHUTDOWN_GRACE_SECONDS="0.5", DRAIN_SECONDS="20")
-    command(environment, "provision")
-    key = new_key(environment, "acme")
+def test_under_load_every_request_that_was_accepted_is_answered(life: Life) -> None:
     stored: dict[bytes, str] = {}
     created: list[str] = []
-    for number in range(TIMES):
-        with start(environment, (key, key, key), tmp_path / f"log-{number}") as service:
+    for _ in range(TIMES):
+        with life.run(SHUTDOWN_GRACE_SECONDS="0.5", DRAIN_SECONDS="20") as (service, process):
             for data in (SMALL, LARGE):
                 stored.setdefault(data, service.create(data)["id"])
             for location in created[-5:]:  # of the life before
                 answer = service.request("GET", location + "/content")
                 assert hashlib.sha256(answer.body).digest() == hashlib.sha256(SMALL).digest()
             clients = asyncio.run(under_load(service, stored))
-            assert service.process is not None
-            assert service.process.poll() == 0
+            assert process.poll() == 0
         assert [fault for client in clients for fault in client.faults] == []
         assert all(client.answers for client in clients)
         created = [location for client in clients for location in client.created]
-        assert "Traceback" not in (tmp_path / f"log-{number}").read_text()
 
 
-def test_readiness_drops_first_while_connections_are_still_taken(
-    ministack: Engine, tmp_path: Path
-) -> None:
-    with running(ministack, "grace", tmp_path / "log", SHUTDOWN_GRACE_SECONDS="2") as service:
-        process = service.process
-        assert process is not None
+def test_readiness_drops_first_while_connections_are_still_taken(life: Life) -> None:
+    with life.run(SHUTDOWN_GRACE_SECONDS="2") as (service, process):
         with service.socket() as idle:
             idle.sendall(service.head("GET", "/livez"))
             assert read_answer(idle).headers["connection"] == "keep-alive"
@@ -171,15 +184,11 @@ def test_readiness_drops_first_while_connections_are_still_taken(
         assert process.wait(10) == 0
 
 
-def test_connections_that_the_kernel_has_queued_are_served(
-    ministack: Engine, tmp_path: Path
-) -> None:
+def test_connections_that_the_kernel_has_queued_are_served(life: Life) -> None:
     """Closing a port resets those that nobody has accepted yet; here they come all the time."""
-    with running(ministack, "queue", tmp_path / "log") as service:
-        process = service.process
-        assert process is not None
+    with life.run() as (service, process):
         process.send_signal(signal.SIGTERM)  # no grace: the port closes about now
-        served, refused, ends = 0, False, time.monotonic() + 10
+        refused, ends = False, time.monotonic() + 10
         while not refused:
             assert time.monotonic() < ends
             with contextlib.closing(socket.socket()) as connection:
@@ -191,72 +200,59 @@ def test_connections_that_the_kernel_has_queued_are_served(
                     continue
                 connection.sendall(service.head("GET", "/livez"))
                 assert read_answer(connection).status == 200
-                served += 1
         assert process.wait(10) == 0
 
 
-def test_a_request_that_does_not_come_whole_is_told_to_come_again(
-    ministack: Engine, tmp_path: Path
-) -> None:
-    with running(ministack, "late", tmp_path / "log", DRAIN_SECONDS="0.5") as service:
-        with service.socket() as connection:
-            head = service.head("POST", "/v1/documents", "Content-Length: 10")
-            connection.sendall(head + b"01234")
-            eventually(lambda: service.metric("strongroom_requests_in_flight") == 1)
-            assert service.process is not None
-            service.process.send_signal(signal.SIGTERM)
-            answer = read_answer(connection)
-            assert (answer.status, answer.json()["type"]) == (503, "/problems#overloaded")
-            assert int(answer.headers["retry-after"]) >= 1
-        assert service.process.wait(10) == 0
+def test_a_request_that_does_not_come_whole_is_told_to_come_again(life: Life) -> None:
+    with life.run(DRAIN_SECONDS="0.5") as (service, process), service.socket() as connection:
+        begin_upload(service, connection)
+        process.send_signal(signal.SIGTERM)
+        answer = read_answer(connection)
+        assert (answer.status, answer.json()["type"]) == (503, "/problems#overloaded")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert process.wait(10) == 0
 
 
-def test_a_commit_whose_client_has_left_is_finished(ministack: Engine, tmp_path: Path) -> None:
+def test_a_second_signal_ends_the_drain(life: Life) -> None:
+    extra = {"SHUTDOWN_GRACE_SECONDS": "30", "DRAIN_SECONDS": "30"}
+    with life.run(**extra) as (service, process), service.socket() as connection:
+        begin_upload(service, connection)
+        process.send_signal(signal.SIGTERM)
+        eventually(lambda: service.request("GET", "/readyz", key=None).status == 503)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+
+def begin_upload(service: Service, connection: socket.socket) -> None:
+    head = service.head("POST", "/v1/documents", "Content-Length: 10")
+    connection.sendall(head + b"01234")
+    eventually(lambda: service.metric("strongroom_requests_in_flight", waits_for="client") == 1)
+
+
+def test_a_commit_whose_client_has_left_is_finished(ministack: Engine, life: Life) -> None:
     with proxied(ministack.url) as backend:
-        engine = Engine("proxied", backend.url)
-        with running(engine, "commit", tmp_path / "log") as service:
+        with life.run(AWS_ENDPOINT_URL=backend.url) as (service, process):
             document = service.create()
-            backend.delay = 1.0
+            backend.delay = 0.7
             body = b'{"name": "finished"}'
             lines = (f"Content-Length: {len(body)}", "Content-Type: application/json")
             path = f"/v1/documents/{document['id']}"
             with service.socket() as connection:
                 connection.sendall(service.head("PATCH", path, *lines) + body)
                 eventually(lambda: service.metric("strongroom_tasks") == 1)
-            assert service.process is not None
-            service.process.send_signal(signal.SIGTERM)
-            assert service.process.wait(10) == 0
-        backend.delay = 0.0
-        environment = variables(engine, "commit")
-        with start(environment, (service.key,) * 3, tmp_path / "log-2") as again:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+        with life.run() as (again, _):
             assert again.read(document["id"]).json()["name"] == "finished"
 
 
-def test_a_second_signal_ends_the_drain(ministack: Engine, tmp_path: Path) -> None:
-    with running(
-        ministack, "twice", tmp_path / "log", SHUTDOWN_GRACE_SECONDS="30", DRAIN_SECONDS="30"
-    ) as service:
-        process = service.process
-        assert process is not None
-        with service.socket() as connection:
-            head = service.head("POST", "/v1/documents", "Content-Length: 10")
-            connection.sendall(head + b"01234")
-            eventually(lambda: service.metric("strongroom_requests_in_flight") == 1)
-            process.send_signal(signal.SIGTERM)
-            eventually(lambda: service.request("GET", "/readyz", key=None).status == 503)
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0
-
-
 @pytest.mark.parametrize("after", [0.0, 0.4, 0.8])
-def test_a_signal_while_starting_ends_cleanly(
-    ministack: Engine, tmp_path: Path, after: float
-) -> None:
+def test_a_signal_while_starting_ends_cleanly(life: Life, tmp_path: Path, after: float) -> None:
     with (tmp_path / "log").open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "app", "serve"],
             cwd=ROOT,
-            env=variables(ministack, "starting"),
+            env=life.environment,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
