@@ -97,17 +97,21 @@ class Service:
                 return total
             cursor = f"&cursor={page['next_cursor']}"
 
+    def metrics(self) -> Callable[..., float]:
+        """What /metrics tells now, by name and labels: the sum of all that have these."""
+        lines = self.request("GET", "/metrics", key=None).body.decode().splitlines()
+
+        def metric(name: str, **labels: str) -> float:
+            wanted = [f'{label}="{value}"' for label, value in labels.items()]
+            named = [line for line in lines if line.startswith((name + "{", name + " "))]
+            assert named or labels, f"there is no {name}"
+            found = [line for line in named if all(part in line for part in wanted)]
+            return sum(float(line.rpartition(" ")[2]) for line in found)
+
+        return metric
+
     def metric(self, name: str, **labels: str) -> float:
-        """What /metrics tells: the sum of all that have these labels."""
-        text = self.request("GET", "/metrics", key=None).body.decode()
-        wanted = [f'{label}="{value}"' for label, value in labels.items()]
-        found = [
-            float(line.rpartition(" ")[2])
-            for line in text.splitlines()
-            if line.startswith((name + "{", name + " ")) and all(part in line for part in wanted)
-        ]
-        assert found or labels, f"there is no {name}"
-        return sum(found)
+        return self.metrics()(name, **labels)
 
     @property
     def port(self) -> int:
