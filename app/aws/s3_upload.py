@@ -28,10 +28,9 @@ MiB = 1024 * 1024
 SMALLEST_PART = 5 * MiB
 MOST_PARTS = 10_000
 BUDGET_SECONDS = 5.0
-# While others wait for memory, an upload that has grown by so little for so long is ended. By
-# bytes, not by silence: one byte now and then must not hold megabytes.
+# While others wait for memory, an upload that has not grown for so long is ended. Those that
+# wait for memory themselves count: a byte now and then must not hold megabytes.
 STALLED_SECONDS = 5.0
-_LITTLE = 8 * 1024
 
 _COMPLETE_SECONDS = 60.0
 _LOOK_SECONDS = 0.2
@@ -174,8 +173,7 @@ class Upload:
         self._part_digest: _Hash = self._digest  # one and the same for the first part
         self.held = 0  # bytes of the budget
         self.size = 0
-        self.grown_at = time.monotonic()  # when it was last seen to grow, to `grown_to` bytes
-        self.grown_to = 0
+        self.grown_at = time.monotonic()
         self.touched = False  # S3 may hold something of it
         self.ended: str | None = None  # why others had to have its memory
         self.doubtful = False  # S3 may have begun another multipart upload, its answer lost
@@ -231,11 +229,7 @@ class Upload:
         if self._part_digest is not self._digest:
             self._part_digest.update(piece)
         self.size += len(piece)
-        if self.size - self.grown_to > _LITTLE:
-            self._grown()
-
-    def _grown(self) -> None:
-        self.grown_at, self.grown_to = time.monotonic(), self.size
+        self.grown_at = time.monotonic()
 
     async def _take(self, size: int) -> None:
         """Budget for a piece. Where it is short, this upload's own share is stored first."""
@@ -326,7 +320,7 @@ class Upload:
         if self._sending is not None:
             await self._sending
             self._sending = None
-            self._grown()  # meanwhile it could not
+            self.grown_at = time.monotonic()  # meanwhile it could not
 
     async def _complete(self) -> None:
         xml = _completion([part for part in self._parts if part is not None])

@@ -120,9 +120,9 @@ class Clients:
         """Close connections on which nothing has come for so long."""
         now = monotonic()
         for connection in list(self._connections):
-            if connection.phase is not Phase.IDLE or now - connection.moved_at < seconds:
-                continue
-            if connection.quiet():
+            if connection.phase is not Phase.IDLE:
+                connection.busy()
+            elif now - connection.idle_since >= seconds and connection.quiet():
                 connection.close()
 
     def refuse_unfinished(self) -> None:
@@ -149,16 +149,17 @@ class Clients:
                 idle.append(connection)
                 self._judge_idle(connection, now)
             else:
+                connection.busy()
                 self._judge(connection, phase, now)
         self.phases.update(phases)
         crowding = self.open * 10 > self.patience.max_connections * 9
-        self._spare = sorted(idle, key=_moved_at, reverse=True) if crowding else []
+        self._spare = sorted(idle, key=_idle_since, reverse=True) if crowding else []
 
     def _judge_idle(self, connection: Protocol, now: float) -> None:
         limit = self.patience.keep_alive_seconds
         if not connection.number:
             limit = self._head_seconds(connection)
-        if now - connection.moved_at > limit and connection.quiet():
+        if now - connection.idle_since > limit and connection.quiet():
             connection.close()
 
     def _judge(self, connection: Protocol, phase: Phase, now: float) -> None:
@@ -200,5 +201,5 @@ class Clients:
         return min(limit, _SURPLUS_SECONDS) if connection.surplus else limit
 
 
-def _moved_at(connection: Protocol) -> float:
-    return connection.moved_at
+def _idle_since(connection: Protocol) -> float:
+    return connection.idle_since

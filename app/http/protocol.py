@@ -124,7 +124,9 @@ class Protocol(HttpProtocol):
             if self._needs:
                 return Phase.BODY
             return Phase.WORK if self._can_write.is_set() else Phase.ANSWER
-        return Phase.ANSWER if http.request_body or self._unsent() else Phase.IDLE
+        # An answer that the kernel still has is not with the client yet.
+        left = http.request_body or self._unsent() or self._unacknowledged()
+        return Phase.ANSWER if left else Phase.IDLE
 
     @property
     def number(self) -> int:
@@ -132,9 +134,13 @@ class Protocol(HttpProtocol):
         return int(self.state["requests_count"])
 
     @property
-    def moved_at(self) -> float:
-        """When a byte last came or went, on the monotonic clock."""
+    def idle_since(self) -> float:
+        """When it was last known to be busy, on the monotonic clock."""
         return float(self._time)
+
+    def busy(self) -> None:
+        """It is known to be busy now."""
+        self._time = monotonic()
 
     def moved(self) -> int:
         """How many bytes have come, and how many the client has acknowledged."""

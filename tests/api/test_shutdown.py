@@ -26,6 +26,7 @@ from tests.support.service import (
     eventually,
     new_key,
     read_answer,
+    reset,
     start,
     variables,
 )
@@ -184,6 +185,28 @@ def test_readiness_drops_first_while_connections_are_still_taken(life: Life) -> 
         assert process.wait(10) == 0
 
 
+def test_a_download_that_outlives_the_grace_leaves_the_client_time_for_another_request(
+    life: Life,
+) -> None:
+    """It began before the signal, so the client was told that the connection would go on."""
+    with life.run(SHUTDOWN_GRACE_SECONDS="0.7") as (service, process):
+        path = f"/v1/documents/{service.create(LARGE)['id']}"
+        with contextlib.closing(socket.socket()) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+            connection.connect(("127.0.0.1", service.port))
+            connection.sendall(service.head("GET", path + "/content"))
+            eventually(lambda: service.metric("strongroom_requests_in_flight") == 1)
+            process.send_signal(signal.SIGTERM)
+            time.sleep(1)
+            answer = read_answer(connection)
+            assert (answer.headers["connection"], answer.body) == ("keep-alive", LARGE)
+            time.sleep(0.2)
+            connection.sendall(service.head("GET", path))
+            answer = read_answer(connection)
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert process.wait(10) == 0
+
+
 def test_connections_that_the_kernel_has_queued_are_served(life: Life) -> None:
     """Closing a port resets those that nobody has accepted yet; here they come all the time."""
     with life.run() as (service, process):
@@ -240,6 +263,7 @@ def test_a_commit_whose_client_has_left_is_finished(ministack: Engine, life: Lif
             with service.socket() as connection:
                 connection.sendall(service.head("PATCH", path, *lines) + body)
                 eventually(lambda: service.metric("strongroom_tasks") == 1)
+                reset(connection)
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 0
         with life.run() as (again, _):
@@ -257,6 +281,8 @@ def test_a_signal_while_starting_ends_cleanly(life: Life, tmp_path: Path, after:
             stderr=subprocess.STDOUT,
         )
         eventually(lambda: handles_sigterm(process.pid))  # the interpreter's own start is its own
+        if not after:  # it does so before it does anything else
+            assert "orjson" not in Path(f"/proc/{process.pid}/maps").read_text()
         time.sleep(after)
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0

@@ -57,7 +57,7 @@ def small_window(service: Service) -> socket.socket:
     """A connection whose client has little room, as over a slow network."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1000)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
     connection.settimeout(SOON)
     connection.connect(("127.0.0.1", service.port))
     return connection
@@ -176,7 +176,7 @@ def in_use(service: Service) -> float:
     return used - service.metric("strongroom_aws_connections_idle", backend="bucket")
 
 
-@pytest.mark.parametrize("bites", [0, 10])
+@pytest.mark.parametrize("bites", [0, 80])
 def test_a_reader_who_takes_next_to_nothing_is_cut_off(tight: Tight, bites: int) -> None:
     service = tight.service
     with small_window(service) as connection:

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -146,6 +147,12 @@ class Service:
                 "",
             ]
         ).encode()
+
+
+def reset(connection: socket.socket) -> None:
+    """Leave so that the server learns of it: a mere close leaves it free to answer."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
 
 
 def read_answer(connection: socket.socket) -> Answer:
