@@ -177,7 +177,7 @@ class Service:
 def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
     """Wire the features onto the edge."""
     tasks = Tasks()
-    clients = Clients(_patience(settings), metrics.cut_off)
+    clients = Clients(patience(settings), metrics.cut_off)
     _observe(metrics, backends, clients, tasks)
     edge = Edge(
         Authenticator(backends.table).authenticate,
@@ -213,7 +213,8 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
     return Service(build_app(edge, clients, routes), edge, clients, tasks)
 
 
-def _patience(settings: Settings) -> Patience:
+def patience(settings: Settings) -> Patience:
+    """How long clients are waited for."""
     return Patience(
         head_seconds=settings.client_head_seconds,
         idle_seconds=settings.client_idle_seconds,
