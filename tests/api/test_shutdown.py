@@ -280,12 +280,17 @@ def test_a_signal_while_starting_ends_cleanly(life: Life, tmp_path: Path, after:
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-        eventually(lambda: handles_sigterm(process.pid))  # the interpreter's own start is its own
-        if not after:  # it does so before it does anything else
-            assert "orjson" not in Path(f"/proc/{process.pid}/maps").read_text()
-        time.sleep(after)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        try:
+            # The interpreter's own start is its own.
+            eventually(lambda: handles_sigterm(process.pid))
+            if not after:  # it does so before it does anything else
+                assert "orjson" not in Path(f"/proc/{process.pid}/maps").read_text()
+            time.sleep(after)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+            process.wait()
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
