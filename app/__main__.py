@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 import http.client
 import json
+import signal
 import sys
 import textwrap
 import time
@@ -31,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    # Until the service handles it: a container's first process ignores it without a handler.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     import uvloop
 
     from app import bootstrap

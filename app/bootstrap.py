@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import prometheus_client
@@ -26,12 +28,15 @@ from app.documents.listing import DEFAULT_LIMIT, MAX_EXAMINED, MAX_LIMIT
 from app.documents.routes import MAX_PATCH_BYTES, REDIRECT_SECONDS, DocumentRoutes
 from app.documents.service import Documents
 from app.http import openapi
+from app.http.clients import Clients, Patience
 from app.http.edge import Edge
 from app.http.idempotency import Idempotency
 from app.http.logs import AccessLog
 from app.http.metrics import Metrics
+from app.http.protocol import Phase
+from app.http.rate_limit import RateLimit
 from app.http.route import Route
-from app.http.server import MAX_HEADER_BYTES, App, Server, build_app
+from app.http.server import MAX_HEADER_BYTES, App, Farewell, Server, build_app
 from app.http.system import SystemRoutes
 from app.keys.service import Authenticator
 from app.settings import Settings
@@ -51,6 +56,8 @@ class Backends:
     table: DynamoTable
     objects: S3ObjectStore
     upkeep: DynamoUpkeepTable
+    transports: dict[str, Transport]
+    upload_memory: ByteBudget
 
 
 @asynccontextmanager
@@ -62,6 +69,8 @@ async def connect(settings: Settings, metrics: Metrics | None = None) -> AsyncIt
     table_transport = Transport(max_connections=settings.aws_max_connections)
     object_transport = Transport(max_connections=settings.aws_max_connections)
     observe = metrics.aws_call if metrics else lambda operation, result, seconds: None
+    shed = metrics.shed if metrics else lambda reason: None
+    upload_memory = ByteBudget(settings.upload_memory_bytes, lambda: shed("upload memory"))
     client = DynamoDB(table_transport, places.dynamodb, places.region, credentials, observe)
     objects = S3ObjectStore(
         object_transport,
@@ -70,15 +79,16 @@ async def connect(settings: Settings, metrics: Metrics | None = None) -> AsyncIt
         credentials,
         settings.s3_bucket,
         custom_endpoint=places.s3_custom,
-        budget=ByteBudget(settings.upload_memory_bytes),
+        budget=upload_memory,
         part_size=settings.upload_part_bytes,
         observe=observe,
     )
     name, shards = settings.dynamodb_table, settings.list_shards
+    table = DynamoTable(client, name, shards)
+    upkeep = DynamoUpkeepTable(client, name, shards)
+    transports = {"table": table_transport, "bucket": object_transport}
     try:
-        yield Backends(
-            DynamoTable(client, name, shards), objects, DynamoUpkeepTable(client, name, shards)
-        )
+        yield Backends(table, objects, upkeep, transports, upload_memory)
     finally:
         await objects.close()
         await table_transport.close()
@@ -105,9 +115,57 @@ def limits(settings: Settings) -> dict[str, Any]:
         "idempotency_key_max_characters": 255,
         "idempotency_key_kept_seconds": 24 * 3600,
         "key_revocation_max_seconds": 10,
+        "client_head_seconds": settings.client_head_seconds,
         "client_idle_seconds": settings.client_idle_seconds,
+        "client_min_bytes_per_second": settings.client_min_bytes_per_second,
+        "keep_alive_seconds": settings.keep_alive_seconds,
         "max_requests_in_flight": settings.max_in_flight,
+        "rate_limit_per_second": settings.rate_limit_per_second or None,
+        "rate_limit_burst": settings.rate_limit_burst if settings.rate_limit_per_second else None,
     }
+
+
+def _observe(metrics: Metrics, backends: Backends, clients: Clients, tasks: Tasks) -> None:
+    """Show how full everything is that can be full."""
+    memory, transports = backends.upload_memory, backends.transports
+    metrics.gauge(
+        "strongroom_requests_in_flight",
+        "Requests with an API key that are being answered, by whom they wait for",
+        "waits_for",
+        {"service": lambda: clients.load.working, "client": lambda: clients.load.waiting},
+    )
+    metrics.gauge(
+        "strongroom_client_connections",
+        "Clients' connections, by what they wait for; counted once a second",
+        "waits_for",
+        {phase.value: partial(clients.phases.__getitem__, phase) for phase in Phase},
+    )
+    metrics.gauge(
+        "strongroom_upload_memory_bytes",
+        "Memory for uploads",
+        "state",
+        {"used": lambda: memory.total - memory.free, "total": lambda: memory.total},
+    )
+    metrics.gauge(
+        "strongroom_uploads_waiting",
+        "Uploads that wait for memory",
+        "",
+        {"": lambda: memory.waiting},
+    )
+    for state, documentation in (
+        ("open", "Connections to the backend, those being opened included"),
+        ("idle", "Connections to the backend that nobody uses"),
+        ("waiting", "Requests that wait for a connection to the backend"),
+    ):
+        metrics.gauge(
+            f"strongroom_aws_connections_{state}",
+            documentation,
+            "backend",
+            {name: partial(getattr, it, state) for name, it in transports.items()},
+        )
+    metrics.gauge(
+        "strongroom_tasks", "Commits and clean-ups under way", "", {"": lambda: len(tasks)}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +174,21 @@ class Service:
 
     app: App
     edge: Edge
+    clients: Clients
     tasks: Tasks
 
 
 def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
     """Wire the features onto the edge."""
     tasks = Tasks()
+    clients = Clients(patience(settings), metrics.cut_off)
+    _observe(metrics, backends, clients, tasks)
     edge = Edge(
         Authenticator(backends.table).authenticate,
         metrics,
         AccessLog(settings.log_format, settings.log_level),
+        clients.load,
+        RateLimit(settings.rate_limit_per_second, settings.rate_limit_burst),
         max_in_flight=settings.max_in_flight,
         deadline_seconds=settings.request_deadline_seconds,
     )
@@ -151,13 +214,18 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
     )
     routes: list[Route] = [*operations.routes(document_routes), *system.routes()]
     system.publish(openapi.build(routes, operations.SCHEMAS))
-    app = build_app(
-        edge,
-        routes,
+    return Service(build_app(edge, clients, routes), edge, clients, tasks)
+
+
+def patience(settings: Settings) -> Patience:
+    """How long clients are waited for."""
+    return Patience(
+        head_seconds=settings.client_head_seconds,
         idle_seconds=settings.client_idle_seconds,
+        bytes_per_second=settings.client_min_bytes_per_second,
         keep_alive_seconds=settings.keep_alive_seconds,
+        max_connections=settings.max_connections,
     )
-    return Service(app, edge, tasks)
 
 
 async def serve(
@@ -171,12 +239,16 @@ async def serve(
     `ready` runs once requests are accepted. `stopper`, if given, is a coroutine that calls its
     argument when the service should stop for a reason of its own.
     """
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     metrics = Metrics()
     async with connect(settings, metrics) as backends:
         service = build(settings, backends, metrics)
-        server = Server(service.app, service.edge, listener, settings.drain_seconds)
+        farewell = Farewell(settings.shutdown_grace_seconds, settings.drain_seconds)
+        server = Server(service.app, service.edge, service.clients, listener, farewell, stop)
         exporter = _export_metrics(settings, metrics)
-        watching = asyncio.create_task(stopper(server.stop)) if stopper else None
+        watching = asyncio.create_task(stopper(stop.set)) if stopper else None
         try:
             await server.run(ready)
         finally:

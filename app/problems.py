@@ -19,14 +19,15 @@ REGISTRY: dict[str, type[Problem]] = {}
 class Problem(Exception):
     """An error with a stable `type`. `detail` says what went wrong and what to do about it.
 
-    `extra` are further members of the problem object, `headers` go into the answer, and
-    `retry_after` (seconds) is rendered as both.
+    `extra` are further members of the problem object, `headers` go into the answer. A kind with
+    `retry_seconds` always has `Retry-After`: those seconds, or the `retry_after` given.
     """
 
     slug: ClassVar[str]
     status: ClassVar[int]
     title: ClassVar[str]
     meaning: ClassVar[str]
+    retry_seconds: ClassVar[int | None] = None
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -47,8 +48,9 @@ class Problem(Exception):
         self.detail = detail
         self.extra = extra or {}
         self.headers = headers or {}
-        if retry_after is not None:
-            self.headers["Retry-After"] = str(max(1, retry_after))
+        seconds = self.retry_seconds if retry_after is None else retry_after
+        if seconds is not None:
+            self.headers["Retry-After"] = str(max(1, seconds))
 
     def body(self, request_id: str) -> dict[str, object]:
         """The problem object, as it is sent."""
@@ -138,7 +140,8 @@ class MethodNotAllowed(Problem):
 
 
 class RequestTimeout(Problem):
-    """The client sent nothing for too long while its request was unfinished."""
+    """The request's headers took too long, or its body arrived too slowly or not at all; `GET
+    /v1/limits` tells the limits. Nothing was stored."""
 
     slug, status, title = "request-timeout", 408, "Request timeout"
 
@@ -147,6 +150,7 @@ class RequestInProgress(Problem):
     """The first request with this `Idempotency-Key` is still running."""
 
     slug, status, title = "request-in-progress", 409, "Request in progress"
+    retry_seconds = 1
 
 
 class PreconditionFailed(Problem):
@@ -201,6 +205,13 @@ class IdempotencyMismatch(Problem):
     slug, status, title = "idempotency-mismatch", 422, "Idempotency key reused"
 
 
+class RateLimited(Problem):
+    """The API key has sent more requests than it may; `RateLimit` tells what is left."""
+
+    slug, status, title = "rate-limited", 429, "Too many requests"
+    retry_seconds = 1
+
+
 class HeadersTooLarge(Problem):
     """The request's headers are larger than the server reads."""
 
@@ -217,6 +228,7 @@ class BackendUnavailable(Problem):
     """The table or the bucket does not answer. Nothing is lost; try again."""
 
     slug, status, title = "backend-unavailable", 503, "Backend unavailable"
+    retry_seconds = 1
 
 
 class UncertainOutcome(Problem):
@@ -224,21 +236,25 @@ class UncertainOutcome(Problem):
     request with the same `Idempotency-Key`."""
 
     slug, status, title = "outcome-unknown", 503, "Outcome unknown"
+    retry_seconds = 1
 
 
 class Contended(Problem):
     """Too many writers changed this document at once. Nothing was changed; try again."""
 
     slug, status, title = "contention", 503, "Contention"
+    retry_seconds = 1
 
 
 class ContentUnavailable(Problem):
     """The document exists, but its bytes cannot be read right now."""
 
     slug, status, title = "content-unavailable", 503, "Content unavailable"
+    retry_seconds = 5
 
 
 class Overloaded(Problem):
     """The service has as much work as it can bear, or is shutting down."""
 
     slug, status, title = "overloaded", 503, "Overloaded"
+    retry_seconds = 1

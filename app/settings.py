@@ -49,17 +49,48 @@ class Settings(BaseSettings):
     deleted_retention_days: int = Field(
         30, ge=1, le=3650, description="days that a deleted document can be restored"
     )
-    max_in_flight: int = Field(512, ge=1, description="requests at once; further ones get 503")
+    max_in_flight: int = Field(
+        512,
+        ge=1,
+        description="requests worked on at once; further ones get 503. Those that wait for "
+        "their client's bytes do not count",
+    )
+    max_connections: int = Field(
+        2000, ge=1, description="clients' connections; idle ones give way, then new ones get 503"
+    )
+    rate_limit_per_second: float = Field(
+        0,
+        ge=0,
+        description="requests per second and API key on average, in each process; 0 for no "
+        "limit: how much of its capacity a client may have is the platform's to decide",
+    )
+    rate_limit_burst: int = Field(
+        100, ge=1, description="requests that an API key may send at once, if its rate is limited"
+    )
     aws_max_connections: int = Field(256, ge=4, description="connections to each backend")
     request_deadline_seconds: float = Field(
         10, ge=1, le=50, description="time for all table calls of one request"
     )
-    client_idle_seconds: float = Field(
-        60, ge=1, description="a client that makes no progress for so long is cut off"
+    client_head_seconds: float = Field(
+        20, ge=0.1, description="time for a request's headers, from the first byte to the last"
     )
-    keep_alive_seconds: float = Field(75, ge=1, description="idle time of a client's connection")
+    client_idle_seconds: float = Field(
+        60, ge=0.1, description="a client that makes no progress for so long is cut off"
+    )
+    client_min_bytes_per_second: float = Field(
+        500,
+        ge=0,
+        description="slowest that a body may arrive or an answer be taken, on average over "
+        "CLIENT_IDLE_SECONDS",
+    )
+    keep_alive_seconds: float = Field(75, ge=0.1, description="idle time of a client's connection")
+    shutdown_grace_seconds: float = Field(
+        3,
+        ge=0,
+        description="after SIGTERM, connections are accepted, and idle ones kept, for so long",
+    )
     drain_seconds: float = Field(
-        30, ge=0, description="time for requests in flight to finish after SIGTERM"
+        30, ge=0, description="time for requests in flight to finish after that"
     )
 
     @field_validator("s3_bucket")

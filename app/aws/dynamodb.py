@@ -33,6 +33,8 @@ _THROTTLED = frozenset(
 # Reasons that the table itself will end, so that waiting is worth while.
 _PATIENT = frozenset({"busy", "throttled"})
 _BUSY = frozenset({"TransactionConflictException", "TransactionInProgressException"})
+# Whether these were answered or not, nothing has changed.
+_READS = frozenset({"BatchGetItem", "DescribeTable", "GetItem", "Query", "Scan"})
 # An answer takes milliseconds; a longer wait is better spent on another connection.
 _ATTEMPT_SECONDS = 2.5
 _FIRST_PAUSE_SECONDS = 0.02
@@ -175,7 +177,7 @@ class DynamoDB:
         except NotSent:
             return "unreachable", None
         except AnswerLost:
-            backoff.lost = True
+            backoff.lost |= operation not in _READS
             return "no answer", None
         answer = _parse(reply.body)
         if reply.status == 200:
@@ -197,7 +199,7 @@ class DynamoDB:
             backoff.lost |= code == "TransactionInProgressException"
             return "busy", None
         if status >= 500:
-            backoff.lost = True
+            backoff.lost |= operation not in _READS
             return "server error", None
         if code in ("ConditionalCheckFailedException", "TransactionCanceledException"):
             self._observe(operation, "refused", 0.0)

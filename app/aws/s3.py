@@ -85,7 +85,7 @@ class S3ObjectStore:
         except BaseException as error:
             self._clean(self._undo(upload, key))
             if upload.ended and isinstance(error, TimeoutError) and patience.expired():
-                raise Unavailable(upload.ended, 5) from error
+                raise self._uploads.budget.refusal(upload.ended) from error
             raise
         if upload.doubtful:
             self._clean(self._abort_all(key))

@@ -1,8 +1,13 @@
-"""A range of an object on its way, taken up again where it breaks off."""
+"""A range of an object on its way, taken up again where it breaks off.
+
+A reader who takes nothing for a while loses the connection, not the range: else a few hundred of
+them would hold every connection to the bucket.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 
@@ -16,7 +21,11 @@ from app.aws.s3_client import (
     transient,
 )
 from app.aws.transport import AnswerLost, StreamedReply, TransportError
+from app.storage import deadline
 from app.storage.errors import Unavailable
+
+STALLED_SECONDS = 5.0
+_LEAST_SECONDS = 0.05
 
 
 def is_range(status: int, headers: Mapping[str, str], first: int) -> bool:
@@ -36,7 +45,12 @@ class Reading:
         self._last = last
         self._etag = ""
         self._context: AbstractAsyncContextManager[StreamedReply] | None = None
+        self._reply: StreamedReply | None = None
         self._failures = 0  # in a row
+        self._ends = deadline.end()
+        self._resting_since: float | None = None  # the reader has a chunk, and no need of more
+        self._timer: asyncio.TimerHandle | None = None
+        self._letting_go: asyncio.Task[None] | None = None
 
     async def begin(self) -> StreamedReply:
         """Open what is left of the range. Raises `S3Error` or `Unavailable`."""
@@ -47,7 +61,10 @@ class Reading:
                 await self._recover(error)
 
     async def end(self) -> None:
-        context, self._context = self._context, None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        context, self._context, self._reply = self._context, None, None
         if context is not None:
             await context.__aexit__(None, None, None)
 
@@ -57,22 +74,49 @@ class Reading:
             try:
                 async for chunk in reply.chunks():
                     self._advance(chunk)
+                    self._rest()
                     yield chunk
+                    self._resting_since = None
+                    if self._context is None:  # let go meanwhile
+                        break
                 if self._next > self._last:
                     return
-                raise AnswerLost("fewer bytes than asked for")
+                if self._context is not None:
+                    raise AnswerLost("fewer bytes than asked for")
             except TransportError as error:
                 await self.end()
+                self._ends = deadline.anew()
                 await self._recover(error)
+            self._ends = deadline.anew()
             reply = await self.begin()
+
+    def _rest(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._resting_since = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(STALLED_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """One timer at a time, not one per chunk."""
+        loop = asyncio.get_running_loop()
+        since = self._resting_since
+        rested = 0.0 if since is None else loop.time() - since
+        if rested < STALLED_SECONDS:
+            self._timer = loop.call_later(STALLED_SECONDS - rested, self._look)
+            return
+        self._timer = None
+        if self._reply is not None:
+            self._reply.drop()  # it comes again from where the reader is
+        self._letting_go = asyncio.create_task(self.end())
 
     async def _open(self) -> StreamedReply:
         headers = [("range", f"bytes={self._next}-{self._last}")]
         if self._etag:
             headers.append(("if-match", self._etag))
-        context = self._client.stream(self._key, headers, ANSWER_SECONDS)
+        seconds = max(_LEAST_SECONDS, min(ANSWER_SECONDS, self._ends - time.monotonic()))
+        context = self._client.stream(self._key, headers, seconds)
         reply = await context.__aenter__()
-        self._context = context
+        self._context, self._reply = context, reply
         if not is_range(reply.status, reply.headers, self._next):
             raise Unavailable("The bucket sent other bytes than asked for.")
         self._etag = self._etag or reply.headers.get("etag", "")
@@ -81,9 +125,11 @@ class Reading:
     async def _recover(self, error: TransportError | S3Error) -> None:
         """Wait before another try, or give up."""
         self._failures += 1
-        if self._failures >= TRIES or not transient(error):
+        pause = backoff(self._failures)
+        late = time.monotonic() + pause >= self._ends
+        if self._failures >= TRIES or late or not transient(error):
             give_up("GetObject", error)
-        await asyncio.sleep(backoff(self._failures))
+        await asyncio.sleep(pause)
 
     def _advance(self, chunk: bytes) -> None:
         self._next += len(chunk)

@@ -6,13 +6,16 @@ import asyncio
 import base64
 import hashlib
 import itertools
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from app.aws.s3_client import Payload, Query, S3Client, S3Error, is_document, parse_xml, text_of
 from app.aws.transport import Chunk, Reply, TransportError
+from app.storage import deadline
 from app.storage.budget import ByteBudget
 from app.storage.objects import StoredObject
 
@@ -24,7 +27,8 @@ MiB = 1024 * 1024
 SMALLEST_PART = 5 * MiB
 MOST_PARTS = 10_000
 BUDGET_SECONDS = 5.0
-# While others wait for memory, an upload whose client has sent nothing for so long is ended.
+# While others wait for memory, an upload that has not grown for so long is ended. Those that
+# wait for memory themselves count: a byte now and then must not hold megabytes.
 STALLED_SECONDS = 5.0
 
 _COMPLETE_SECONDS = 60.0
@@ -80,7 +84,7 @@ class Uploads:
         self.sending = 0  # calls under way that will give memory back
         self.moves = 0  # grows whenever bytes come or go
         self._moves_seen = -1
-        self._resting: dict[Upload, float] = {}  # since when, the longest first
+        self._resting: set[Upload] = set()
         self._waiting: set[Upload] = set()
         self._started = itertools.count()
         self._watch: asyncio.Handle | None = None
@@ -91,11 +95,11 @@ class Uploads:
 
     def rest(self, upload: Upload) -> None:
         """The upload waits for its client."""
-        self._resting[upload] = asyncio.get_running_loop().time()
+        self._resting.add(upload)
 
     def wake(self, upload: Upload) -> None:
         """The upload has heard from its client, or is over."""
-        self._resting.pop(upload, None)
+        self._resting.discard(upload)
 
     async def take(self, upload: Upload, size: int) -> None:
         """Wait for memory. Raises `Unavailable`."""
@@ -120,15 +124,13 @@ class Uploads:
         self._watch = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
 
     def _end_stalled(self) -> bool:
-        now = asyncio.get_running_loop().time()
-        for upload, since in self._resting.items():
-            if now - since < STALLED_SECONDS:
-                return False
-            if upload.held:
-                self.wake(upload)
-                upload.end("The upload stalled while memory was short. Send it again.")
-                return True
-        return False
+        holding = [upload for upload in self._resting | self._waiting if upload.held]
+        slowest = min(holding, key=attrgetter("grown_at"), default=None)
+        if slowest is None or time.monotonic() - slowest.grown_at < STALLED_SECONDS:
+            return False
+        self.wake(slowest)
+        slowest.end("The upload stalled while memory was short. Send it again.")
+        return True
 
     def _end_youngest(self) -> None:
         """A quarter of them, so that few rounds are enough however many there are. Only where
@@ -170,6 +172,7 @@ class Upload:
         self._part_digest: _Hash = self._digest  # one and the same for the first part
         self.held = 0  # bytes of the budget
         self.size = 0
+        self.grown_at = time.monotonic()
         self.touched = False  # S3 may hold something of it
         self.ended: str | None = None  # why others had to have its memory
         self.doubtful = False  # S3 may have begun another multipart upload, its answer lost
@@ -225,6 +228,7 @@ class Upload:
         if self._part_digest is not self._digest:
             self._part_digest.update(piece)
         self.size += len(piece)
+        self.grown_at = time.monotonic()
 
     async def _take(self, size: int) -> None:
         """Budget for a piece. Where it is short, this upload's own share is stored first."""
@@ -277,6 +281,7 @@ class Upload:
             self._key,
             query=[("uploads", "")],
             headers=[("x-amz-checksum-algorithm", "SHA256")],
+            ends=deadline.anew(),
             failures=failures,
             check=lambda reply: bool(_upload_id(reply)),
         )
@@ -309,6 +314,7 @@ class Upload:
                 headers=headers,
                 payload=payload,
                 check=stored,
+                ends=deadline.anew(),
             )
         finally:
             self._uploads.sending -= 1
@@ -318,6 +324,7 @@ class Upload:
         if self._sending is not None:
             await self._sending
             self._sending = None
+            self.grown_at = time.monotonic()  # meanwhile it could not
 
     async def _complete(self) -> None:
         xml = _completion([part for part in self._parts if part is not None])
@@ -330,6 +337,7 @@ class Upload:
                 payload=Payload([xml], len(xml), hashlib.sha256(xml).hexdigest()),
                 seconds=_COMPLETE_SECONDS,
                 check=lambda reply: is_document(reply.body, "CompleteMultipartUploadResult"),
+                ends=time.monotonic() + _COMPLETE_SECONDS,
             )
         except S3Error as error:
             # The answer to an earlier attempt may have been lost: then the object is there.

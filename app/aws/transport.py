@@ -684,6 +684,11 @@ class StreamedReply:
             exchange.check()
             await connection.changed(exchange, loop.time() + self._idle_timeout)
 
+    def drop(self) -> None:
+        """Forget what has come and was not taken."""
+        self._exchange.body.clear()
+        self._exchange.size = 0
+
     async def read(self, limit: int) -> bytes:
         """The body's beginning: at least `limit` bytes of it, or all."""
         found, size = [], 0

@@ -206,8 +206,7 @@ class DocumentRoutes:
         if request.method == "HEAD" or document.size == 0:
             return response
         async with self._documents.content(exchange.caller.tenant, document, first, last) as chunks:
-            response.headers["X-Request-Id"] = exchange.request_id
-            await request.respond(response)
+            await exchange.begin(response)
             async for chunk in chunks:
                 await response.send(chunk)
         return response

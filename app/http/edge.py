@@ -1,5 +1,5 @@
-"""What every request passes on its way in and out: shedding, authentication, problems, metrics,
-logs."""
+"""What every request passes on its way in and out: shedding, authentication, its rate, problems,
+metrics, logs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from typing import Any
 
 from sanic import exceptions as sanic_errors
 from sanic.handlers import ErrorHandler
+from sanic.http import Http
 from sanic.request import Request
 from sanic.response import HTTPResponse
 
 from app import problems
+from app.http.clients import Load
 from app.http.exchange import Exchange, problem_response, request_id
 from app.http.logs import AccessLog, current_request
 from app.http.metrics import UNMATCHED, Metrics
+from app.http.protocol import Protocol, connection_of
+from app.http.rate_limit import RateLimit
 from app.http.route import ANY_SCOPE, Route
 from app.problems import Problem
 from app.storage import deadline
-from app.storage.errors import Contention, OutcomeUnknown, StorageError, Unavailable
+from app.storage.errors import Contention, Full, OutcomeUnknown, StorageError, Unavailable
 from app.storage.records import Caller
 from app.storage.tables import ClaimLost
 
@@ -41,6 +45,8 @@ class Edge:
         authenticate: Authenticate,
         metrics: Metrics,
         access_log: AccessLog,
+        load: Load,
+        rate_limit: RateLimit,
         *,
         max_in_flight: int,
         deadline_seconds: float,
@@ -48,10 +54,11 @@ class Edge:
         self._authenticate = authenticate
         self._metrics = metrics
         self._access_log = access_log
+        self._load = load
+        self._rate_limit = rate_limit
         self._max_in_flight = max_in_flight
         self._deadline_seconds = deadline_seconds
         self._templates: list[tuple[str, re.Pattern[str]]] = []
-        self.in_flight = 0
         self.draining = False
 
     def _methods_of(self, path: str) -> list[str]:
@@ -65,22 +72,22 @@ class Edge:
         async def handle(request: Request, **params: str) -> HTTPResponse | None:
             started = time.perf_counter()
             exchange = Exchange(request, params)
+            connection = connection_of(request)
             current_request.set(exchange.request_id)
-            self.in_flight += 1
-            self._metrics.in_flight.inc()
+            if self.draining or connection.surplus:
+                exchange.end_connection()
             status, problem = 499, None  # unless answered: the client has gone
             try:
                 response, problem = await self._answer(route, exchange)
                 status = response.status
-                response.headers["X-Request-Id"] = exchange.request_id
-                if self.draining:
-                    exchange.end_connection()
                 if not request.responded:
+                    if self.draining:
+                        exchange.end_connection()
+                    response.headers.update(exchange.headers)
                     await exchange.finish_refusal(response)
                 return None if request.responded else response
             finally:
-                self.in_flight -= 1
-                self._metrics.in_flight.dec()
+                self._load.leave(connection)
                 seconds = time.perf_counter() - started
                 self._record(route.path, exchange, status, seconds, problem)
 
@@ -104,19 +111,40 @@ class Edge:
 
     async def _serve(self, route: Route, exchange: Exchange) -> HTTPResponse:
         if route.scope is not None:
-            # Before any other work: refusing must stay cheap when there is too much of it.
-            if self.in_flight > self._max_in_flight:
-                raise problems.Overloaded(
-                    "The service has too many requests at once. Try again shortly.", retry_after=1
-                )
+            self._admit(connection_of(exchange.request))
             deadline.start(self._deadline_seconds)
             exchange.caller = await self._authenticate(exchange.header("authorization"))
+            if self._rate_limit.enabled:
+                self._count(exchange)
             if route.scope != ANY_SCOPE and route.scope not in exchange.caller.scopes:
                 raise problems.Forbidden(route.scope)
         return await route.handler(exchange)
 
+    def _admit(self, connection: Protocol) -> None:
+        """Before any other work: refusing must stay cheap when there is too much of it."""
+        if connection.surplus:
+            self._metrics.shed("connections")
+            raise problems.Overloaded("The service has too many connections. Try again shortly.")
+        if self._load.working >= self._max_in_flight:
+            self._metrics.shed("in flight")
+            raise problems.Overloaded("The service has too many requests at once. Try again.")
+        self._load.enter(connection)
+
+    def _count(self, exchange: Exchange) -> None:
+        """Hold the key to its rate. Every answer from here on tells what is left of it."""
+        try:
+            allowance = self._rate_limit.take(exchange.caller.key_id)
+        except problems.RateLimited:
+            self._metrics.shed("rate")
+            raise
+        exchange.headers |= self._rate_limit.headers(allowance)
+
     def refused(self, request: Request, error: BaseException) -> HTTPResponse:
-        """The answer to a request that reached no route."""
+        """The answer to a request that reached no route, or whose handler was stopped."""
+        if isinstance(error, sanic_errors.RequestCancelled):
+            return HTTPResponse(None, 499)  # the client has gone; its route has counted that
+        if self.draining and isinstance(request.stream, Http):
+            request.stream.keep_alive = False
         if isinstance(error, sanic_errors.MethodNotAllowed):
             # Sanic knows the methods of a path only where it has no parameter.
             problem: Problem = problems.MethodNotAllowed(
@@ -191,6 +219,8 @@ def _storage_problem(error: StorageError) -> Problem:
         return problems.Contended(
             "Too many writers changed this document at once. Try again.", retry_after=retry_after
         )
+    if isinstance(error, Full):
+        return problems.Overloaded(f"{error.detail} Try again shortly.", retry_after=retry_after)
     detail = error.detail if isinstance(error, Unavailable) else "The backend is away."
     return problems.BackendUnavailable(f"{detail} Try again shortly.", retry_after=retry_after)
 
@@ -205,13 +235,11 @@ def _framework_problem(error: sanic_errors.SanicException) -> Problem:
         return problems.TooLarge("The body is too large.")
     if isinstance(error, sanic_errors.URITooLong):
         return problems.UriTooLong("The address is too long.")
-    if isinstance(error, sanic_errors.RequestTimeout):
-        return problems.RequestTimeout("The request did not arrive in time. Send it again.")
     if isinstance(error, sanic_errors.ExpectationFailed):
         return problems.ExpectationFailed("Expect knows 100-continue only.")
     if isinstance(error, sanic_errors.ServiceUnavailable):
-        return problems.RequestTimeout("No byte has moved for too long. Send the request again.")
-    if isinstance(error, sanic_errors.BadRequest | sanic_errors.RequestCancelled):
+        return problems.BackendUnavailable("The backend gave no answer in time. Try again shortly.")
+    if isinstance(error, sanic_errors.BadRequest):
         return problems.BadRequest(f"The request is not valid HTTP: {message}.")
     log.error("unexpected framework error", exc_info=error)
     return problems.InternalError("The service failed. Quote the request_id when reporting it.")

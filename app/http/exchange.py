@@ -32,12 +32,14 @@ _LINGER_BYTES = 64 * 1024 * 1024
 class Exchange:
     """`caller` is set by the edge before a handler that needs one runs."""
 
-    __slots__ = ("_body_sha256", "_caller", "params", "request", "request_id")
+    __slots__ = ("_body_sha256", "_caller", "headers", "params", "request", "request_id")
 
     def __init__(self, request: Request, params: Mapping[str, str]) -> None:
         self.request = request
         self.params = params
         self.request_id = request_id(request)
+        # What every answer to this request carries.
+        self.headers = {"X-Request-Id": self.request_id}
         self._caller: Caller | None = None
         self._body_sha256: str | None = None
 
@@ -143,6 +145,11 @@ class Exchange:
                 "Send the bytes without Content-Encoding: what arrives is what is stored.",
                 headers={"Accept-Encoding": "identity"},
             )
+
+    async def begin(self, response: HTTPResponse) -> None:
+        """Send the head of an answer whose body is then given to `response.send`."""
+        response.headers.update(self.headers)
+        await self.request.respond(response)
 
     def end_connection(self) -> None:
         """Make this answer the last one of its connection."""

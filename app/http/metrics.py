@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
@@ -36,8 +38,17 @@ class Metrics:
             ("method", "route", "problem"),
             registry=self.registry,
         )
-        self.in_flight = Gauge(
-            "strongroom_requests_in_flight", "Requests being answered", registry=self.registry
+        self._shed = Counter(
+            "strongroom_requests_shed",
+            "Requests refused because there were too many",
+            ("reason",),
+            registry=self.registry,
+        )
+        self._cut = Counter(
+            "strongroom_clients_cut_off",
+            "Clients that were too slow, or too many, by what they were waited for",
+            ("reason",),
+            registry=self.registry,
         )
         self._aws = Histogram(
             "strongroom_aws_call_duration_seconds",
@@ -62,6 +73,22 @@ class Metrics:
 
     def failed(self, method: str, route: str, problem: str) -> None:
         self._errors.labels(method, route, problem).inc()
+
+    def shed(self, reason: str) -> None:
+        self._shed.labels(reason).inc()
+
+    def cut_off(self, reason: str) -> None:
+        self._cut.labels(reason).inc()
+
+    def gauge(
+        self, name: str, documentation: str, label: str, readings: Mapping[str, Callable[[], float]]
+    ) -> None:
+        """Values that are read when somebody asks, by their label's value. Without a `label`
+        there is one, under any name."""
+        labels = (label,) if label else ()
+        gauge = Gauge(name, documentation, labels, registry=self.registry)
+        for value, reading in readings.items():
+            (gauge.labels(value) if label else gauge).set_function(reading)
 
     def aws_call(self, operation: str, result: str, seconds: float) -> None:
         key = (operation, result)

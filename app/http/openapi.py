@@ -27,7 +27,9 @@ _AUTHENTICATED: tuple[type[Problem], ...] = (
     problems.BadHeader,
     problems.Unauthorized,
     problems.Forbidden,
+    problems.RequestTimeout,
     problems.TooLarge,
+    problems.RateLimited,
     problems.Overloaded,
     problems.BackendUnavailable,
 )
@@ -53,6 +55,13 @@ def parameter(place: str, name: str, description: str, *, schema: Json | None = 
 
 def path_parameter(name: str, description: str) -> Json:
     return {**parameter("path", name, description), "required": True}
+
+
+# On every authenticated answer of a service that limits rates; named where they matter most.
+RATE_LIMIT_HEADERS = {
+    "RateLimit-Policy": header('`"default";q=<requests>;w=<seconds>`, if rates are limited'),
+    "RateLimit": header('`"default";r=<requests left>;t=<seconds until all are back>`'),
+}
 
 
 def body(content: Json) -> Json:
@@ -142,11 +151,21 @@ def _problem_response(kinds: list[type[Problem]]) -> Json:
             "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
         },
     }
-    if kinds[0].status in (409, 503):
-        response["headers"] = {"Retry-After": header("Seconds to wait")}
-    if kinds[0].status == 401:
-        response["headers"] = {"WWW-Authenticate": header("Bearer")}
+    headers = _problem_headers(kinds)
+    if headers:
+        response["headers"] = headers
     return response
+
+
+def _problem_headers(kinds: list[type[Problem]]) -> Json:
+    headers: Json = {}
+    if any(kind.retry_seconds is not None for kind in kinds):
+        headers["Retry-After"] = header("Seconds to wait")
+    if problems.Unauthorized in kinds:
+        headers["WWW-Authenticate"] = header("Bearer")
+    if problems.RateLimited in kinds:
+        headers |= RATE_LIMIT_HEADERS
+    return headers
 
 
 def _problem_schema() -> Json:

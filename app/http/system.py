@@ -42,6 +42,7 @@ class SystemRoutes:
         self._checks = checks
         self._limits = limits
         self._metrics_here = metrics_here
+        self._looking: asyncio.Task[list[str]] | None = None
         self._openapi = b"{}"
         self._pages: dict[str, bytes] = {}
 
@@ -56,16 +57,29 @@ class SystemRoutes:
 
     async def readyz(self, exchange: Exchange) -> HTTPResponse:
         if self._edge.draining:
-            raise problems.Overloaded("The service is shutting down.", retry_after=1)
-        deadline.start(_READY_SECONDS)
-        names = list(self._checks)
-        results = await asyncio.gather(*(self._check(name) for name in names))
-        away = [name for name, well in zip(names, results, strict=True) if not well]
+            raise problems.Overloaded("The service is shutting down.")
+        away = await self._find_away()
         if away:
             raise problems.BackendUnavailable(
                 f"Not reachable: {', '.join(away)}.", retry_after=2, extra={"away": away}
             )
-        return json_response({"status": "ok", "checks": dict.fromkeys(names, "ok")})
+        return json_response({"status": "ok", "checks": dict.fromkeys(self._checks, "ok")})
+
+    async def _find_away(self) -> list[str]:
+        """The backends that cannot be reached. Whoever asks meanwhile gets the same answer:
+        anybody may ask, and a backend that hangs must not cost a connection for each."""
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look())
+            self._looking.add_done_callback(self._looked)
+        return await asyncio.shield(self._looking)
+
+    def _looked(self, task: asyncio.Task[list[str]]) -> None:
+        self._looking = None
+
+    async def _look(self) -> list[str]:
+        deadline.start(_READY_SECONDS)
+        results = await asyncio.gather(*(self._check(name) for name in self._checks))
+        return [name for name, well in zip(self._checks, results, strict=True) if not well]
 
     async def _check(self, name: str) -> bool:
         try:

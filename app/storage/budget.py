@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
-from app.storage.errors import Unavailable
+from app.storage.errors import Full
+
+# Each that waits holds what it has received so far beside the budget.
+MOST_WAITING = 256
+_RETRY_SECONDS = 5
 
 
 class ByteBudget:
     """`total` bytes, given out in the order of asking."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, refused: Callable[[], None] = lambda: None) -> None:
+        """`refused` is called for each that asked in vain."""
         self.total = total
         self.free = total
+        self._refused = refused
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @property
@@ -29,9 +36,12 @@ class ByteBudget:
         return True
 
     async def take(self, size: int, timeout: float) -> None:
-        """Take `size` bytes; raises `Unavailable` if they are not free within `timeout` seconds."""
+        """Take `size` bytes; raises `Full` if they are not free within `timeout` seconds, or if too
+        many wait already."""
         if self.try_take(size):
             return
+        if self.waiting >= MOST_WAITING:
+            raise self.refusal("Too many uploads are under way.")
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (size, waiter)
         self._waiters.append(entry)
@@ -45,13 +55,18 @@ class ByteBudget:
                 self.give(size)
             self._serve()
             if isinstance(error, TimeoutError):
-                raise Unavailable("Too many uploads are under way.", 5) from error
+                raise self.refusal("Too many uploads are under way.") from error
             raise
 
     def give(self, size: int) -> None:
         """Give back what was taken."""
         self.free += size
         self._serve()
+
+    def refusal(self, detail: str) -> Full:
+        """The error for one that cannot have what it needs."""
+        self._refused()
+        return Full(detail, _RETRY_SECONDS)
 
     def _serve(self) -> None:
         while self._waiters and (self._waiters[0][0] <= self.free or self._waiters[0][1].done()):

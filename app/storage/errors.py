@@ -17,6 +17,10 @@ class Unavailable(StorageError):
         self.retry_after = retry_after
 
 
+class Full(Unavailable):
+    """Not the backend but the service itself has no room for this now."""
+
+
 class OutcomeUnknown(Unavailable):
     """A write was sent and no answer could be had: it may or may not have happened."""
 

@@ -65,7 +65,9 @@ def test_a_backend_that_is_away_is_503_and_never_401_or_404(tmp_path: Path) -> N
 def test_a_client_that_stalls_is_cut_off_and_stores_nothing(
     ministack: Engine, tmp_path: Path
 ) -> None:
-    with running(ministack, "stalls", tmp_path / "log", CLIENT_IDLE_SECONDS="1") as service:
+    with running(
+        ministack, "stalls", tmp_path / "log", CLIENT_IDLE_SECONDS="1", CLIENT_HEAD_SECONDS="1"
+    ) as service:
         before = service.count()
         head = service.head("POST", "/v1/documents", "Content-Length: 10")
         started = time.monotonic()

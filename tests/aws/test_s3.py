@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from app.aws import s3_client, s3_upload
+from app.aws import s3_client, s3_reading, s3_upload
 from app.aws.credentials import CredentialSource
 from app.aws.s3 import LengthMismatch, S3ObjectStore
 from app.aws.s3_client import error_code, parse_xml
@@ -18,7 +18,7 @@ from app.aws.sigv4 import Credentials
 from app.aws.transport import Transport
 from app.storage import deadline
 from app.storage.budget import ByteBudget
-from app.storage.errors import ObjectMissing, Unavailable
+from app.storage.errors import Full, ObjectMissing, Unavailable
 from app.storage.objects import StoredObject
 from tests.support.fake_s3 import HANGS, IGNORED, LOST, FakeS3, Fault, fake_s3, refusal, respond
 
@@ -392,6 +392,38 @@ async def test_stalled_uploads_give_way_when_memory_is_short(
     await store.transport.close()
 
 
+async def test_a_byte_now_and_then_does_not_keep_memory_from_others(
+    s3: FakeS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_upload, "STALLED_SECONDS", 0.2)
+    monkeypatch.setattr(s3_upload, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(s3_upload, "BUDGET_SECONDS", 1.0)
+    store = Store(s3, budget=MiB)
+
+    async def dripping() -> AsyncIterator[bytes]:
+        yield data_of(MiB - 500)
+        for _ in range(500):
+            await asyncio.sleep(0.15)
+            yield b"x"
+
+    async def moving() -> None:
+        """There are others who get on, so that nobody can say that all are stuck."""
+        while True:
+            store._uploads.moves += 1
+            await asyncio.sleep(0.01)
+
+    slow = asyncio.create_task(store.put(f"{KEY}-slow", dripping(), length=None))
+    others = asyncio.create_task(moving())
+    await asyncio.sleep(0.05)
+    await put(store, SMALL)
+    others.cancel()
+    with pytest.raises(Full, match="stalled"):
+        await slow
+    await store.close()
+    assert store.budget.free == store.budget.total
+    await store.transport.close()
+
+
 async def test_too_many_uploads_at_once_do_not_end_them_all(
     s3: FakeS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -408,7 +440,7 @@ async def test_too_many_uploads_at_once_do_not_end_them_all(
     puts = [store.put(f"{KEY}-{number}", body(), length=None) for number in range(12)]
     found = await asyncio.gather(*puts, return_exceptions=True)
     assert time.monotonic() - started < s3_upload.BUDGET_SECONDS
-    assert {type(one) for one in found} <= {StoredObject, Unavailable}
+    assert {type(one) for one in found} <= {StoredObject, Full}
     assert [isinstance(one, StoredObject) for one in found[:3]] == [True] * 3  # the oldest
     await store.close()
     assert store.budget.free == store.budget.total
@@ -626,3 +658,49 @@ def test_entities_are_not_expanded() -> None:
     bomb = b"<!DOCTYPE x [<!ENTITY a 'aaaa'>]><Error><Code>&a;</Code></Error>"
     assert parse_xml(bomb).tag == "nothing"
     assert error_code(bomb) == ""
+
+
+# --- what a client has to wait for at most --------------------------------------------------
+
+
+@pytest.mark.parametrize("operation", ["PutObject", "UploadPart", "CreateMultipartUpload"])
+async def test_a_bucket_that_hangs_is_waited_for_within_the_deadline(
+    store: Store, s3: FakeS3, operation: str
+) -> None:
+    s3.always[operation] = HANGS
+    deadline.start(0.3)
+    await asyncio.sleep(0.3)  # the body's own time, which does not count
+    started = time.monotonic()
+    with pytest.raises(Unavailable):
+        await put(store, SMALL if operation == "PutObject" else LARGE)
+    assert time.monotonic() - started < 3
+
+
+async def test_a_read_that_hangs_is_waited_for_within_the_deadline(
+    store: Store, s3: FakeS3
+) -> None:
+    s3.always["GetObject"] = HANGS
+    deadline.start(0.3)
+    started = time.monotonic()
+    with pytest.raises(Unavailable):
+        await read(store, 0, 10 * MiB)
+    assert time.monotonic() - started < 3
+
+
+async def test_a_reader_who_takes_nothing_holds_no_connection_and_loses_no_byte(
+    store: Store, s3: FakeS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_reading, "STALLED_SECONDS", 0.1)
+    await put(store, LARGE)
+    found = b""
+    async with store.open(KEY, 3, len(LARGE) - 1) as chunks:
+        for pause in (0.5, 0.5):
+            found += await anext(chunks)
+            assert store.transport.open - store.transport.idle == 1
+            await asyncio.sleep(pause)
+            assert store.transport.open - store.transport.idle == 0
+        async for chunk in chunks:
+            found += chunk
+            await asyncio.sleep(0)
+    assert found == LARGE[3:]
+    assert store.transport.open == store.transport.idle

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from app.storage.budget import ByteBudget
-from app.storage.errors import Unavailable
+from app.storage.budget import MOST_WAITING, ByteBudget
+from app.storage.errors import Full
 
 
 async def test_what_is_free_is_taken_at_once() -> None:
@@ -46,7 +46,7 @@ async def test_waiting_ends_in_time_and_lets_the_next_one_through() -> None:
     await budget.take(60, 1)
     large = asyncio.create_task(budget.take(50, 0.05))
     small = asyncio.create_task(budget.take(40, 5))
-    with pytest.raises(Unavailable):
+    with pytest.raises(Full):
         await large
     await small
     assert (budget.free, budget.waiting) == (0, 0)
@@ -72,3 +72,16 @@ async def test_cancelled_just_as_the_bytes_come_gives_them_back() -> None:
     waiting.cancel()
     assert isinstance((await asyncio.gather(waiting, return_exceptions=True))[0], BaseException)
     assert budget.free == 100
+
+
+async def test_only_so_many_wait_and_each_refusal_is_told() -> None:
+    refused: list[None] = []
+    budget = ByteBudget(MOST_WAITING, lambda: refused.append(None))
+    await budget.take(MOST_WAITING, 1)
+    waiting = [asyncio.create_task(budget.take(1, 5)) for _ in range(MOST_WAITING)]
+    await asyncio.sleep(0)
+    with pytest.raises(Full):
+        await budget.take(1, 5)
+    assert (budget.waiting, len(refused)) == (MOST_WAITING, 1)
+    budget.give(MOST_WAITING)
+    await asyncio.gather(*waiting)

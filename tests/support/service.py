@@ -8,10 +8,11 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,6 +98,26 @@ class Service:
                 return total
             cursor = f"&cursor={page['next_cursor']}"
 
+    def metrics(self) -> Callable[..., float]:
+        """What /metrics tells now, by name and labels: the sum of all that have these."""
+        lines = self.request("GET", "/metrics", key=None).body.decode().splitlines()
+
+        def metric(name: str, **labels: str) -> float:
+            wanted = [f'{label}="{value}"' for label, value in labels.items()]
+            named = [line for line in lines if line.startswith((name + "{", name + " "))]
+            assert named or labels, f"there is no {name}"
+            found = [line for line in named if all(part in line for part in wanted)]
+            return sum(float(line.rpartition(" ")[2]) for line in found)
+
+        return metric
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.metrics()(name, **labels)
+
+    @property
+    def port(self) -> int:
+        return self._port
+
     def socket(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self._port), timeout=20)
 
@@ -128,6 +149,27 @@ class Service:
         ).encode()
 
 
+def reset(connection: socket.socket) -> None:
+    """Leave so that the server learns of it: a mere close leaves it free to answer."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def read_answer(connection: socket.socket) -> Answer:
+    """The answer that comes on a connection. Raises OSError or HTTPException if none does."""
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    return _answer(response)
+
+
+def eventually(check: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait until something is so."""
+    ends = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < ends, "it did not become so"
+        time.sleep(0.05)
+
+
 def _answer(response: http.client.HTTPResponse) -> Answer:
     headers = {name.lower(): value for name, value in response.getheaders()}
     return Answer(response.status, headers, response.read())
@@ -151,6 +193,7 @@ def settings(engine: Engine, name: str, **extra: str) -> dict[str, str]:
         "HOST": "127.0.0.1",
         "PORT": str(free_port()),
         "MAX_UPLOAD_BYTES": str(MAX_UPLOAD_BYTES),
+        "SHUTDOWN_GRACE_SECONDS": "0",
         **extra,
     }
 
@@ -194,6 +237,15 @@ def running(
         wanted = [("acme",), ("acme", "documents:read"), ("globex",)]
         with ThreadPoolExecutor() as pool:
             keys = list(pool.map(lambda arguments: new_key(environment, *arguments), wanted))
+    with start(environment, (keys[0], keys[1], keys[2]), log, module) as service:
+        yield service
+
+
+@contextlib.contextmanager
+def start(
+    environment: dict[str, str], keys: tuple[str, str, str], log: Path, module: str = "app"
+) -> Iterator[Service]:
+    """A service process on what has been provisioned, ready."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", module, "serve"],
@@ -202,9 +254,7 @@ def running(
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    service = Service(
-        f"http://127.0.0.1:{environment['PORT']}", keys[0], keys[1], keys[2], process, log
-    )
+    service = Service(f"http://127.0.0.1:{environment['PORT']}", *keys, process, log)
     try:
         _await_ready(service)
         yield service
