@@ -337,6 +337,16 @@ def _cleaned(name: str) -> str:
     return segment
 
 
+def name_prefix(value: str) -> str:
+    """The beginning of a file name, in NFC as names are. Raises `InvalidDocument`."""
+    prefix = unicodedata.normalize("NFC", value)
+    if _FORBIDDEN.search(prefix):
+        raise InvalidDocument("A name does not hold control or direction characters.")
+    if len(prefix) > MAX_NAME_CHARACTERS or len(prefix.encode()) > MAX_NAME_BYTES:
+        raise InvalidDocument(f"A name has at most {MAX_NAME_CHARACTERS} characters.")
+    return prefix
+
+
 def content_disposition(disposition: Literal["attachment", "inline"], name: str) -> str:
     """RFC 6266: an ASCII name for old clients, the real one beside it where they differ."""
     plain = "".join(c if " " <= c <= "~" and c not in '"\\%' else "_" for c in name)
