@@ -7,6 +7,7 @@ from typing import Any
 from app import problems
 from app.documents.listing import DEFAULT_LIMIT, MAX_LIMIT
 from app.documents.representation import (
+    CLEAN_PATTERN,
     CURSOR_PATTERN,
     ID_PATTERN,
     METADATA_SCHEMA,
@@ -22,6 +23,9 @@ from app.http.headers import (
     MAX_NAME_CHARACTERS,
     MAX_TAG_BYTES,
     MAX_TAGS,
+    STRUCTURED_ITEM,
+    STRUCTURED_KEY,
+    TOKEN,
 )
 from app.http.openapi import (
     body,
@@ -41,11 +45,19 @@ Json = dict[str, Any]
 
 # Each pattern lets pass all that the service accepts, so that no validator refuses more than the
 # service does; what a pattern cannot say is in the description.
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z\-]+"  # noqa: S105 - RFC 9110's token
 _QUOTED = r'"(?:[\t !#-\[\]-~]|\\[\t -~])*"'
 _TAG = r"(?:[!-$&-+\--~]|%[0-9A-Fa-f]{2})(?:[ \t]*(?:[!-$&-+\--~]|%[0-9A-Fa-f]{2}))*"
+_NAME_VALUE = rf"[ \t]*{TOKEN}[ \t]*=[ \t]*(?:{TOKEN}|{_QUOTED})"
+_DISPOSITION = rf"(?:[ \t]*{TOKEN}|{_NAME_VALUE})?(?:[ \t]*;(?:{_NAME_VALUE})?)*[ \t]*"
+_MEDIA_TYPE = rf' *{TOKEN}/{TOKEN}(?: *;(?: *{TOKEN}=(?:{TOKEN}|"(?:[ !#-\[\]-~]|\\[ -~])*"))?)* *'
 _ENTITY_TAG = r'(?:W/)?"[!#-~]*"'
 _ETAG_LIST = rf"\*|[ \t,]*{_ENTITY_TAG}(?:[ \t]*,[ \t,]*{_ENTITY_TAG})*[ \t,]*"
+_DIGEST_REST = rf"(?:; *{STRUCTURED_KEY}(?:={STRUCTURED_ITEM})?)*[ \t]*"
+_DIGEST_OTHER = rf"{STRUCTURED_KEY}=:[A-Za-z0-9+/=]*:{_DIGEST_REST}"
+_DIGESTS = (
+    rf"(?:{_DIGEST_OTHER},[ \t]*)*sha-256=:[0-9A-Za-z+/]{{43}}=?:{_DIGEST_REST}"
+    rf"(?:,[ \t]*{_DIGEST_OTHER})*"
+)
 _ID = path_parameter("id", "The document's id", matching(ID_PATTERN, "01J9ZK3V8QW4E6R7T9Y0A1B2C0"))
 
 # --- what is answered -------------------------------------------------------------------------
@@ -161,7 +173,7 @@ _UPLOAD_HEADERS = (
         "Content-Digest",
         "Its `sha-256` (RFC 9530) is compared with what arrives; a mismatch: 400",
         schema=matching(
-            r"(?:.*,[ \t]*)?sha-256=:[0-9A-Za-z+/]{43}=?:.*",
+            _DIGESTS,
             "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:",
         ),
     ),
@@ -169,7 +181,10 @@ _UPLOAD_HEADERS = (
 _METADATA_HEADER: Json = {
     "name": "Document-Metadata",
     "in": "header",
-    "description": f"A JSON object in ASCII, at most {MAX_METADATA_BYTES} bytes, 16 deep",
+    "description": (
+        f"A JSON object in ASCII, at most {MAX_METADATA_BYTES} bytes, nested at most 16 deep, with "
+        "integers of 64 bits"
+    ),
     "required": False,
     "content": {JSON: {"schema": METADATA_SCHEMA, "example": {"project": "alpha", "pages": 1}}},
 }
@@ -180,9 +195,7 @@ _NEW_DOCUMENT_HEADERS = (
         f"The name, as `filename` or `filename*` (RFC 6266): its last path segment, at most "
         f"{MAX_NAME_CHARACTERS} characters and 1,024 bytes; `untitled` without one",
         schema=matching(
-            rf"[ \t]*(?:{_TOKEN})?"
-            rf"(?:[ \t]*;(?:[ \t]*{_TOKEN}[ \t]*=[ \t]*(?:{_TOKEN}|{_QUOTED}))?)*[ \t]*"
-            rf"|[ \t]*{_TOKEN}[ \t]*=.*",
+            _DISPOSITION,
             'attachment; filename="report.pdf"',
             "attachment; filename*=UTF-8''r%C3%A9sum%C3%A9.pdf",
         ),
@@ -217,7 +230,7 @@ _LIST_PARAMETERS = (
         "query",
         "tag",
         f"Documents with this tag (indexed), of at most {MAX_TAG_BYTES} bytes",
-        schema={"type": "string", "minLength": 1, "maxLength": MAX_TAG_BYTES},
+        schema={**matching(CLEAN_PATTERN), "minLength": 1, "maxLength": MAX_TAG_BYTES},
     ),
     parameter(
         "query",
@@ -229,7 +242,7 @@ _LIST_PARAMETERS = (
         "query",
         "name_prefix",
         "The name begins with this",
-        schema={"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARACTERS},
+        schema={**matching(CLEAN_PATTERN), "minLength": 1, "maxLength": MAX_NAME_CHARACTERS},
     ),
     parameter(
         "query",
@@ -237,10 +250,8 @@ _LIST_PARAMETERS = (
         "Exactly this type",
         schema={
             "type": "string",
-            "minLength": 3,
+            **matching(_MEDIA_TYPE, "application/pdf"),
             "maxLength": MAX_CONTENT_TYPE,
-            "pattern": rf"^[ \t]*{_TOKEN}/{_TOKEN}",
-            "examples": ["application/pdf"],
         },
     ),
     parameter("query", "created_after", "Created later than this", schema=_TIME),
@@ -257,7 +268,7 @@ _LIST_PARAMETERS = (
         "explode": True,  # each property is a parameter of its own
         "schema": {
             "type": "object",
-            "patternProperties": {r"^metadata\..": {"type": "string"}},
+            "patternProperties": {r"^metadata\.[^\u0000-\u001f]+$": matching(r"[^\u0000-\u001f]*")},
             "additionalProperties": False,
             "examples": [{"metadata.project": "alpha", "metadata.pages": "1"}],
         },

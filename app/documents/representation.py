@@ -29,11 +29,11 @@ ID_PATTERN = "[0-7][0-9A-HJKMNP-TV-Z]{25}"
 CURSOR_PATTERN = "[A-Za-z0-9_-]{47}"
 
 # Neither controls, nor overrides of the writing direction, nor separators of lines.
-_CLEAN = r"^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*$"
-_NAMED = {"minLength": 1, "pattern": _CLEAN}
+CLEAN_PATTERN = r"[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*"
+_NAMED = {"minLength": 1, "pattern": f"^{CLEAN_PATTERN}$"}
 METADATA_SCHEMA: dict[str, Any] = {
     "type": "object",
-    "propertyNames": {"minLength": 1, "maxLength": 128, "pattern": _CLEAN},
+    "propertyNames": {"minLength": 1, "maxLength": 128, "pattern": f"^{CLEAN_PATTERN}$"},
 }
 
 Time = Annotated[
@@ -113,7 +113,10 @@ class DocumentPatch(_Model):
     tags: Tags | None = None
     metadata: dict[str, Any] | None = Field(
         default=None,
-        description="merged key by key; what comes out has at most 4 KiB as compact JSON",
+        description=(
+            "merged key by key; what comes out has at most 4 KiB as compact JSON, is nested 16 "
+            "deep at most, and has integers of 64 bits"
+        ),
     )
     expires_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = Field(
         default=None,
