@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import orjson
 from sanic.http import Http
@@ -36,7 +36,10 @@ class Exchange:
 
     def __init__(self, request: Request, params: Mapping[str, str]) -> None:
         self.request = request
-        self.params = params
+        # RFC 3986, 6.2.2.2: what is percent-encoded needlessly is the same address.
+        self.params = {
+            name: unquote(value, errors="surrogateescape") for name, value in params.items()
+        }
         self.request_id = request_id(request)
         self._caller: Caller | None = None
         self._body_sha256: str | None = None

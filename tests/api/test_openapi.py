@@ -81,7 +81,7 @@ class Reality:
         )
         return str(document["id"])
 
-    def put_into(self, case: Case) -> None:
+    def put_into(self, case: Case[Any]) -> None:
         if case.meta is not None and case.meta.generation.mode.is_negative:
             self._existing_id(case)
             return
@@ -91,14 +91,14 @@ class Reality:
         if turn % 2:
             self._fulfil(case)
 
-    def _existing_id(self, case: Case) -> None:
+    def _existing_id(self, case: Case[Any]) -> None:
         given = (case.path_parameters or {}).get("id")
         if isinstance(given, str) and re.fullmatch("[0-7][0-9A-HJKMNP-TV-Z]{25}", given):
             gone = case.operation.method.upper() == "DELETE"
             turn = next(self._count) % len(self._ids)
             case.path_parameters["id"] = self._document() if gone else self._ids[turn]
 
-    def _fulfil(self, case: Case) -> None:
+    def _fulfil(self, case: Case[Any]) -> None:
         """Conditions that hold, a digest that is right, a key that is new."""
         headers = case.headers
         for name in ("If-Match", "If-None-Match"):
@@ -113,7 +113,7 @@ class Reality:
         (case.query or {}).pop("cursor", None)
 
 
-def refused_for_a_reason(context: CheckContext, response: Response, case: Case) -> None:
+def refused_for_a_reason(context: CheckContext, response: Response, case: Case[Any]) -> None:
     """A request that fits its schemas is refused only for what no schema can say."""
     if not _fits(case) or response.status_code < 400 or response.status_code in (401, 403):
         return
@@ -126,7 +126,7 @@ def refused_for_a_reason(context: CheckContext, response: Response, case: Case) 
     assert known, f"a request that the document allows was refused: {problem['detail']}"
 
 
-def _fits(case: Case) -> bool:
+def _fits(case: Case[Any]) -> bool:
     """Whether the request is meant to fit, and does: not all that is drawn obeys its pattern."""
     if case.meta is None or case.meta.generation.mode.is_negative:
         return False
@@ -161,7 +161,7 @@ def trial(service: Service) -> Trial:
     """One run of everything; the tests below look at what came of it."""
     reality = Reality(service)
 
-    def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:
+    def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:
         reality.put_into(case)
 
     schemathesis.hook(before_call)

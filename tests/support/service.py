@@ -48,6 +48,7 @@ class Service:
     other_key: str
     process: subprocess.Popen[bytes] | None = None
     log: Path | None = None
+    environment: dict[str, str] = field(default_factory=dict)  # for the command line
     _port: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -172,9 +173,9 @@ def new_key(environment: dict[str, str], tenant: str, *scopes: str) -> str:
 
 @contextlib.contextmanager
 def running(engine: Engine, name: str, log: Path, **extra: str) -> Iterator[Service]:
-    """A service process of its own, ready."""
+    """A service process of its own, ready. A bucket at `AWS_ENDPOINT_URL_S3` must be there."""
     environment = variables(engine, name, **extra)
-    command(environment, "provision")
+    command(environment | {"AWS_ENDPOINT_URL_S3": engine.url}, "provision")
     wanted = [("acme",), ("acme", "documents:read"), ("globex",)]
     with ThreadPoolExecutor() as pool:
         keys = list(pool.map(lambda arguments: new_key(environment, *arguments), wanted))
@@ -187,7 +188,13 @@ def running(engine: Engine, name: str, log: Path, **extra: str) -> Iterator[Serv
             stderr=subprocess.STDOUT,
         )
     service = Service(
-        f"http://127.0.0.1:{environment['PORT']}", keys[0], keys[1], keys[2], process, log
+        f"http://127.0.0.1:{environment['PORT']}",
+        keys[0],
+        keys[1],
+        keys[2],
+        process,
+        log,
+        environment,
     )
     try:
         _await_ready(service)
