@@ -25,6 +25,7 @@ PROBLEM_JSON = "application/problem+json"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # How long and how much of a refused body is read, so that the client gets to see the refusal.
 _LINGER_SECONDS = 5.0
+_MAX_PARAMETERS = 100
 _SMALL_BODY = 64 * 1024
 _LINGER_BYTES = 64 * 1024 * 1024
 
@@ -213,8 +214,10 @@ def request_id(request: Request) -> str:
 def _parse_query(query: str) -> list[tuple[str, str]]:
     if not query:
         return []
+    if query.count("&") >= _MAX_PARAMETERS:
+        raise BadParameter(f"A query may have at most {_MAX_PARAMETERS} parameters.")
     try:
-        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=100)
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict")
     except ValueError as error:
         raise BadParameter("The query is not percent-encoded UTF-8.") from error
     for name, value in pairs:
