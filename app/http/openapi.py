@@ -21,7 +21,6 @@ _REQUEST_ID = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}
 _EVERYWHERE: tuple[type[Problem], ...] = (
     problems.BadRequest,
     problems.RequestTimeout,
-    problems.UriTooLong,
     problems.ExpectationFailed,
     problems.HeadersTooLarge,
     problems.InternalError,

@@ -12,12 +12,15 @@ import itertools
 import json
 import os
 import re
+import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import schemathesis
+from openapi_spec_validator import validate
 from schemathesis import Case
 from schemathesis.checks import CheckContext
 from schemathesis.core.transport import Response
@@ -25,7 +28,9 @@ from schemathesis.engine import events, from_schema
 from schemathesis.hooks import HookContext
 from schemathesis.schemas import BaseSchema
 
-from tests.support.service import Service
+from tests.support.service import MAX_UPLOAD_BYTES, Answer, Service
+
+Json = dict[str, Any]
 
 FULL = os.environ.get("STRONGROOM_FULL") == "1"
 EXAMPLES = 400 if FULL else 25
@@ -65,6 +70,34 @@ class Trial:
     failures: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     statuses: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+
+
+@dataclass
+class Operation:
+    """One operation of the document."""
+
+    method: str
+    path: str
+    definition: Json
+
+    @property
+    def label(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def parameters(self) -> dict[str, Json]:
+        return {p["name"]: p for p in self.definition.get("parameters", [])}
+
+    def problems(self, status: int) -> set[str]:
+        """The problem types that are documented for this status."""
+        content = self.definition["responses"][str(status)].get("content", {})
+        schema = content.get("application/problem+json", {}).get("schema", {"allOf": []})
+        return {name for part in schema["allOf"] for name in enumerated(part)}
+
+
+def enumerated(schema: Json) -> list[str]:
+    found: list[str] = schema.get("properties", {}).get("type", {}).get("enum", [])
+    return found
 
 
 class Reality:
@@ -195,6 +228,208 @@ def _note(event: events.EngineEvent, done: Trial) -> None:
         raise event.exception
 
 
+@pytest.fixture(scope="module")
+def document(service: Service) -> Json:
+    found: Json = service.request("GET", "/openapi.json", key=None).json()
+    return found
+
+
+@pytest.fixture(scope="module")
+def operations(document: Json) -> list[Operation]:
+    return [
+        Operation(method.upper(), path, definition)
+        for path, methods in document["paths"].items()
+        for method, definition in methods.items()
+    ]
+
+
+# --- what was drawn -----------------------------------------------------------------------------
+
+
+def test_the_document_is_valid(document: Json) -> None:
+    validate(document)
+
+
 def test_every_answer_is_as_documented(trial: Trial) -> None:
     assert not trial.errors
     assert not trial.failures, "\n\n".join(trial.failures[:10])
+
+
+def test_every_operation_was_tried_with_success_and_without(
+    trial: Trial, operations: list[Operation]
+) -> None:
+    """Else the answers above were those of a wall."""
+    for operation in operations:
+        if operation.path == "/openapi.json":  # nothing can be drawn for it
+            continue
+        seen = trial.statuses[operation.label]
+        assert seen.total() >= 5, f"{operation.label}: {seen}"
+        assert any(status < 300 for status in seen), f"{operation.label}: {seen}"
+        if operation.definition["security"]:
+            assert seen[401] > 0, f"{operation.label}: {seen}"
+
+
+# --- what is documented is so -------------------------------------------------------------------
+
+
+def test_what_is_no_operation_is_405_and_names_those_that_are(
+    service: Service, document: Json
+) -> None:
+    methods = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW", "get"}
+    for path, known in document["paths"].items():
+        documented = {method.upper() for method in known}
+        for method in methods - documented:
+            answer = service.request(method, path.replace("{id}", "0" * 26))
+            assert answer.status == 405, f"{method} {path}"
+            assert set(answer.headers["allow"].split(", ")) == documented, path
+            if method != "HEAD":
+                assert answer.json()["type"] == "/problems#method-not-allowed"
+
+
+# For each documented parameter: what is malformed, and how that is refused.
+MALFORMED: dict[str, tuple[str, int]] = {
+    "id": ("x", 404),
+    "Content-Digest": ("sha-256=:AAAA:", 400),
+    "Content-Disposition": ('attachment; filename="a', 400),
+    "Document-Tags": ("a,,b", 400),
+    "Document-Metadata": ("[]", 400),
+    "Document-Expires": ("soon", 400),
+    "Idempotency-Key": ("a b", 400),
+    "If-Match": ("x", 400),
+    "If-None-Match": ("x", 400),
+    "Range": ("x", 416),
+    "delivery": ("x", 400),
+    "disposition": ("x", 400),
+    "tag": ("", 400),
+    "sha256": ("x", 400),
+    "name_prefix": ("", 400),
+    "content_type": ("x", 400),
+    "created_after": ("x", 400),
+    "created_before": ("x", 400),
+    "include_deleted": ("x", 400),
+    "limit": ("0", 400),
+    "cursor": ("x", 400),
+}
+# These are never malformed: what they do is seen elsewhere.
+WITHOUT_FORM = {
+    "If-Range": "whatever is not the current entity tag means the whole (test_content)",
+    "metadata": "any name after the dot, any value (test_list)",
+}
+
+
+def test_every_parameter_is_looked_at(service: Service, operations: list[Operation]) -> None:
+    identifier = service.create()["id"]
+    for operation in operations:
+        for name, parameter in operation.parameters.items():
+            if name in WITHOUT_FORM:
+                continue
+            assert name in MALFORMED, (
+                f"{operation.label}: {name} is new here: add what is malformed"
+            )
+            value, status = MALFORMED[name]
+            path = operation.path.replace("{id}", value if name == "id" else identifier)
+            if parameter["in"] == "query":
+                path += f"?{name}={value}"
+            headers = {name: value} if parameter["in"] == "header" else {}
+            answer = provoke(service, operation, path, headers)
+            assert answer.status == status, f"{operation.label}: {name}: {answer.status}"
+
+
+def provoke(
+    service: Service,
+    operation: Operation,
+    path: str,
+    headers: dict[str, str] | None = None,
+    body: bytes | None = None,
+    *,
+    key: str | None = "",
+) -> Answer:
+    """The operation with a body that it takes, unless another is given."""
+    content: Json = operation.definition.get("requestBody", {}).get("content", {})
+    media_type = next(iter(content), None)
+    media: Json = content[media_type] if media_type is not None else {}
+    declared = {} if media_type is None else {"Content-Type": media_type}
+    if body is None and content:
+        body = json.dumps(media["example"]).encode() if "example" in media else b"bytes"
+    return service.request(operation.method, path, body, declared | (headers or {}), key=key)
+
+
+Provocation = Callable[[Service, Operation, str], Answer]
+
+
+def _twice(service: Service, operation: Operation, path: str) -> Answer:
+    """Two requests of one Idempotency-Key."""
+    headers = {"Idempotency-Key": f"{operation.label}-{time.monotonic_ns()}".replace(" ", "-")}
+    provoke(service, operation, path, headers)
+    return provoke(service, operation, path, headers | {"If-Match": '"7"'})
+
+
+def _raw(*lines: str, data: bytes = b"") -> Provocation:
+    def send(service: Service, operation: Operation, path: str) -> Answer:
+        answer = service.raw(service.head(operation.method, path, *lines) + data)
+        assert answer is not None
+        return answer
+
+    return send
+
+
+# How each status is brought about that the drawn requests need not have met.
+PROVOCATIONS: dict[int, Provocation] = {
+    206: lambda s, o, p: provoke(s, o, p, {"Range": "bytes=0-1"}),
+    304: lambda s, o, p: provoke(s, o, p, {"If-None-Match": "*"}),
+    307: lambda s, o, p: provoke(s, o, p + "?delivery=redirect"),
+    400: _raw("Content-Length: x"),
+    401: lambda s, o, p: provoke(s, o, p, key=None),
+    403: lambda s, o, p: provoke(s, o, p, key=s.read_key),
+    404: lambda s, o, p: provoke(s, o, o.path.replace("{id}", "0" * 26)),
+    412: lambda s, o, p: provoke(s, o, p, {"If-Match": '"x"'}),
+    413: _raw(
+        f"Content-Length: {MAX_UPLOAD_BYTES + 1}",
+        "Content-Type: application/merge-patch+json",
+        "Expect: 100-continue",
+    ),
+    415: lambda s, o, p: provoke(s, o, p, {"Content-Encoding": "gzip"}),
+    416: lambda s, o, p: provoke(s, o, p, {"Range": "bytes=9999-"}),
+    417: _raw("Expect: miracles", "Content-Length: 1", data=b"x"),
+    422: _twice,
+    431: _raw("X-Large: " + "x" * 20_000),
+}
+# What no request alone brings about, and where it is tried.
+UNREACHED = {
+    408: "takes a client that sends nothing for a minute",
+    409: "takes the first request to be still running: test_idempotency, twelve at once",
+    429: "takes a service that limits rates",
+    500: "takes a fault of the service that is not known yet",
+    503: "takes a backend to be away: test_bad_days",
+}
+# Scopes that the read-only key has: no key of ours lacks them.
+READABLE = "documents:read"
+
+
+def test_every_documented_status_can_be_met(
+    service: Service, operations: list[Operation], trial: Trial
+) -> None:
+    identifier = service.create(b"0123456789")["id"]
+    for operation in operations:
+        gone = operation.method == "DELETE"
+        for status in map(int, operation.definition["responses"]):
+            if status in UNREACHED or trial.statuses[operation.label][status]:
+                continue
+            if status == 403 and operation.definition["security"] == [{"apiKey": [READABLE]}]:
+                continue
+            if operation.path == "/openapi.json" and status == 200:
+                continue
+            assert status in PROVOCATIONS, f"{operation.label}: how is {status} brought about?"
+            target = service.create()["id"] if gone else identifier
+            path = operation.path.replace("{id}", target)
+            answer = PROVOCATIONS[status](service, operation, path)
+            assert answer.status == status, f"{operation.label}: {status}: {answer.status}"
+            if status >= 400 and operation.method != "HEAD":
+                assert answer.json()["type"] in operation.problems(status), operation.label
+
+
+def test_what_cannot_be_met_is_documented_where_it_may_happen(operations: list[Operation]) -> None:
+    """A list of excuses must not excuse what nobody documents any more."""
+    documented = {int(status) for o in operations for status in o.definition["responses"]}
+    assert set(UNREACHED) - {429} <= documented
+    assert set(MALFORMED) | set(WITHOUT_FORM) == {n for o in operations for n in o.parameters}

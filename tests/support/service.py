@@ -108,7 +108,8 @@ class Service:
                 connection.sendall(data)
                 if half_close:
                     connection.shutdown(socket.SHUT_WR)
-            response = http.client.HTTPResponse(connection)
+            method = "HEAD" if data.startswith(b"HEAD ") else None  # whose answer has no body
+            response = http.client.HTTPResponse(connection, method=method)
             try:
                 response.begin()
                 return _answer(response)
