@@ -286,6 +286,17 @@ def test_what_is_no_operation_is_405_and_names_those_that_are(
                 assert answer.json()["type"] == "/problems#method-not-allowed"
 
 
+def test_all_under_v1_needs_a_key_and_nothing_else_does(
+    service: Service, operations: list[Operation]
+) -> None:
+    for operation in operations:
+        protected = operation.path.startswith("/v1/")
+        assert bool(operation.definition["security"]) == protected, operation.label
+        path = operation.path.replace("{id}", "0" * 26)
+        answer = provoke(service, operation, path, key=None)
+        assert answer.status == (401 if protected else 200), operation.label
+
+
 # For each documented parameter: what is malformed, and how that is refused.
 MALFORMED: dict[str, tuple[str, int]] = {
     "id": ("x", 404),
