@@ -213,7 +213,7 @@ class RateLimited(Problem):
 
 
 class HeadersTooLarge(Problem):
-    """The request's headers are larger than the server reads."""
+    """The request's address and headers together are larger than the server reads."""
 
     slug, status, title = "headers-too-large", 431, "Request header fields too large"
 

@@ -96,6 +96,8 @@ async def list_documents(
 ) -> Listed:
     """Up to `limit` documents that pass, newest first, reading at most `MAX_EXAMINED`."""
     upper, lower = _bounds(filters, below)
+    if upper is not None and lower is not None and upper <= lower:
+        return Listed([], None)  # nothing lies between; no table can be asked for that
     found: list[Document] = []
     examined = 0
     while examined < MAX_EXAMINED:

@@ -6,40 +6,152 @@ from typing import Any
 
 from app import problems
 from app.documents.listing import DEFAULT_LIMIT, MAX_LIMIT
-from app.documents.representation import DocumentList, DocumentModel, DocumentPatch
+from app.documents.representation import (
+    CLEAN_PATTERN,
+    CURSOR_PATTERN,
+    ID_PATTERN,
+    METADATA_SCHEMA,
+    DocumentList,
+    DocumentModel,
+    DocumentPatch,
+)
 from app.documents.routes import MERGE_PATCH, DocumentRoutes
 from app.http.exchange import JSON
-from app.http.openapi import body, header, json_content, parameter, path_parameter, reference
+from app.http.headers import (
+    MAX_CONTENT_TYPE,
+    MAX_METADATA_BYTES,
+    MAX_NAME_CHARACTERS,
+    MAX_TAG_BYTES,
+    MAX_TAGS,
+    STRUCTURED_ITEM,
+    STRUCTURED_KEY,
+    TOKEN,
+)
+from app.http.openapi import (
+    body,
+    header,
+    json_content,
+    matching,
+    parameter,
+    path_parameter,
+    reference,
+)
 from app.http.route import Route
 
 READ, WRITE = "documents:read", "documents:write"
 SCHEMAS = (DocumentModel, DocumentList, DocumentPatch)
 
-_ID = path_parameter("id", "The document's id")
-_ETAG = {"ETag": header("The entity tag of what was answered or changed")}
-_CONTENT_HEADERS = {
-    **_ETAG,
-    "Repr-Digest": header("SHA-256 of all bytes (RFC 9530)"),
-    "Accept-Ranges": header("bytes"),
-    "Content-Disposition": header("The document's name"),
+Json = dict[str, Any]
+
+# Each pattern lets pass all that the service accepts, so that no validator refuses more than the
+# service does; what a pattern cannot say is in the description.
+_QUOTED = r'"(?:[\t !#-\[\]-~]|\\[\t -~])*"'
+_TAG = r"(?:[!-$&-+\--~]|%[0-9A-Fa-f]{2})(?:[ \t]*(?:[!-$&-+\--~]|%[0-9A-Fa-f]{2}))*"
+_NAME_VALUE = rf"[ \t]*{TOKEN}[ \t]*=[ \t]*(?:{TOKEN}|{_QUOTED})"
+_DISPOSITION = rf"(?:[ \t]*{TOKEN}|{_NAME_VALUE})?(?:[ \t]*;(?:{_NAME_VALUE})?)*[ \t]*"
+_MEDIA_TYPE = rf' *{TOKEN}/{TOKEN}(?: *;(?: *{TOKEN}=(?:{TOKEN}|"(?:[ !#-\[\]-~]|\\[ -~])*"))?)* *'
+_ENTITY_TAG = r'(?:W/)?"[!#-~]*"'
+_ETAG_LIST = rf"\*|[ \t,]*{_ENTITY_TAG}(?:[ \t]*,[ \t,]*{_ENTITY_TAG})*[ \t,]*"
+_DIGEST_REST = rf"(?:; *{STRUCTURED_KEY}(?:={STRUCTURED_ITEM})?)*[ \t]*"
+_DIGEST_OTHER = rf"{STRUCTURED_KEY}=:[A-Za-z0-9+/=]*:{_DIGEST_REST}"
+_DIGESTS = (
+    rf"(?:{_DIGEST_OTHER},[ \t]*)*sha-256=:[0-9A-Za-z+/]{{43}}=?:{_DIGEST_REST}"
+    rf"(?:,[ \t]*{_DIGEST_OTHER})*"
+)
+_ID = path_parameter("id", "The document's id", matching(ID_PATTERN, "01J9ZK3V8QW4E6R7T9Y0A1B2C0"))
+
+# --- what is answered -------------------------------------------------------------------------
+
+_CONTENT_ETAG = '"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"'
+_PRIVATE = {"Cache-Control": header("Not for shared caches", {"const": "private, no-cache"})}
+_REVISION_TAG = {"ETag": header("Of the document", matching('"[1-9][0-9]*"', '"3"'))}
+_CONTENT_TAG = {"ETag": header("Of the content", matching('"[0-9a-zA-Z=+/-]+"', _CONTENT_ETAG))}
+_REPLAYED = {
+    "Idempotency-Replayed": header(
+        "There if this is the answer to an earlier request with this `Idempotency-Key`",
+        {"const": "true"},
+        required=False,
+    )
 }
+_CONTENT_HEADERS = {
+    **_CONTENT_TAG,
+    **_PRIVATE,
+    "Accept-Ranges": header("Ranges of bytes can be asked for", {"const": "bytes"}),
+    "Content-Disposition": header(
+        "The document's name", matching("(?:attachment|inline); .+", 'attachment; filename="a"')
+    ),
+    "Content-Security-Policy": header("Nothing in it runs", {"const": "sandbox"}),
+    "X-Content-Type-Options": header("The type is not guessed", {"const": "nosniff"}),
+    "Repr-Digest": header(
+        "SHA-256 of all bytes (RFC 9530), unless the checksum is a composite one",
+        matching("sha-256=:[0-9A-Za-z+/]{43}=:"),
+        required=False,
+    ),
+}
+_LENGTH = {"Content-Length": header("Bytes", {"type": "integer", "minimum": 0})}
+_ADDRESS = {"type": "string", "format": "uri-reference"}
+
+# Where the id of an answer leads.
+_LINKS = {
+    name: {"operationId": name, "parameters": {"id": "$response.body#/id"}}
+    for name in (
+        "readDocument",
+        "headDocument",
+        "patchDocument",
+        "deleteDocument",
+        "restoreDocument",
+        "readContent",
+        "headContent",
+        "replaceContent",
+    )
+}
+
+
+def _document_response(description: str, tag: Json, *, location: bool = False) -> Json:
+    head = {**tag, **_REPLAYED}
+    if location:
+        head["Location"] = header("The document's address", _ADDRESS)
+    return {**json_content(description, reference(DocumentModel), head), "links": _LINKS}
+
+
+# --- what is asked ----------------------------------------------------------------------------
+
 _IDEMPOTENCY_KEY = parameter(
     "header",
     "Idempotency-Key",
-    "1 to 255 visible ASCII characters. The same request with the same key gets the first "
-    "answer again, for 24 hours.",
+    "1 to 255 visible ASCII characters, with or without double quotes around them. The same "
+    "request with the same key gets the first answer again, for 24 hours.",
+    schema=matching('[!-~]{1,255}|"[!-~]{1,255}"', "6f1c2b1e-greeting"),
 )
+
+
+def _condition(name: str, description: str) -> Json:
+    return parameter("header", name, description, schema=matching(_ETAG_LIST, '"3"', "*"))
+
+
+_IF_MATCH = _condition("If-Match", "Entity tags, or `*`; if none is current: 412")
 _WRITE_CONDITIONS = (
-    parameter("header", "If-Match", "Entity tags, or `*`; if none is current: 412"),
-    parameter("header", "If-None-Match", "Entity tags, or `*`; if one is current: 412"),
+    _IF_MATCH,
+    _condition("If-None-Match", "Entity tags, or `*`; if one is current: 412"),
 )
 _READ_CONDITIONS = (
-    parameter("header", "If-Match", "Entity tags, or `*`; if none is current: 412"),
-    parameter("header", "If-None-Match", "Entity tags, or `*`; if one is current: 304"),
+    _IF_MATCH,
+    _condition("If-None-Match", "Entity tags, or `*`; if one is current: 304"),
 )
 _RANGE = (
-    parameter("header", "Range", "One range of bytes: `bytes=0-99`, `bytes=100-`, `bytes=-10`"),
-    parameter("header", "If-Range", "The content's entity tag; if it has changed: everything"),
+    parameter(
+        "header",
+        "Range",
+        "One range of bytes. Several ranges, and another unit than bytes, are answered with the "
+        "whole; what is no range, or lies outside the content: 416",
+        schema={"type": "string", "examples": ["bytes=0-99", "bytes=100-", "bytes=-10"]},
+    ),
+    parameter(
+        "header",
+        "If-Range",
+        "The content's entity tag; if it is another one, `Range` is ignored",
+        schema={"type": "string", "examples": [_CONTENT_ETAG]},
+    ),
 )
 _DELIVERY = (
     parameter(
@@ -56,44 +168,116 @@ _DELIVERY = (
     ),
 )
 _UPLOAD_HEADERS = (
-    parameter("header", "Content-Digest", "`sha-256=:<base64>:`, compared with what arrives"),
-)
-_NEW_DOCUMENT_HEADERS = (
-    parameter("header", "Content-Disposition", "The name, as `filename` or `filename*`"),
     parameter(
-        "header", "Document-Tags", "Comma-separated, percent-encoded UTF-8; at most 20 of 128 bytes"
+        "header",
+        "Content-Digest",
+        "Its `sha-256` (RFC 9530) is compared with what arrives; a mismatch: 400",
+        schema=matching(
+            _DIGESTS,
+            "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:",
+        ),
     ),
-    parameter("header", "Document-Metadata", "A JSON object in ASCII, at most 4 KiB"),
-    parameter("header", "Document-Expires", "An RFC 3339 time in the future"),
 )
-_BYTES_BODY = body({"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}})
-_WRITE_PROBLEMS = (
-    problems.BadHeader,
-    problems.IdempotencyMismatch,
-    problems.RequestInProgress,
-    problems.PreconditionFailed,
-    problems.TooLarge,
-    problems.UncertainOutcome,
-    problems.Contended,
+_METADATA_HEADER: Json = {
+    "name": "Document-Metadata",
+    "in": "header",
+    "description": (
+        f"A JSON object in ASCII, at most {MAX_METADATA_BYTES} bytes, nested at most 16 deep, with "
+        "integers of 64 bits"
+    ),
+    "required": False,
+    "content": {JSON: {"schema": METADATA_SCHEMA, "example": {"project": "alpha", "pages": 1}}},
+}
+_NEW_DOCUMENT_HEADERS = (
+    parameter(
+        "header",
+        "Content-Disposition",
+        f"The name, as `filename` or `filename*` (RFC 6266): its last path segment, at most "
+        f"{MAX_NAME_CHARACTERS} characters and 1,024 bytes; `untitled` without one",
+        schema=matching(
+            _DISPOSITION,
+            'attachment; filename="report.pdf"',
+            "attachment; filename*=UTF-8''r%C3%A9sum%C3%A9.pdf",
+        ),
+    ),
+    parameter(
+        "header",
+        "Document-Tags",
+        f"Comma-separated, percent-encoded UTF-8; at most {MAX_TAGS} of {MAX_TAG_BYTES} bytes",
+        schema=matching(rf"(?:[ \t]*{_TAG}[ \t]*(?:,[ \t]*{_TAG}[ \t]*)*)?", "greeting,caf%C3%A9"),
+    ),
+    _METADATA_HEADER,
+    parameter(
+        "header",
+        "Document-Expires",
+        "An RFC 3339 time in the future",
+        schema={
+            "type": "string",
+            "format": "date-time",
+            "examples": ["2100-01-01T00:00:00Z"],
+        },
+    ),
 )
-_BODY_PROBLEMS = (
-    problems.BadDigest,
-    problems.IncompleteBody,
-    problems.UnsupportedMediaType,
-    problems.RequestTimeout,
+# Any bytes of any type: the schema is empty, as OpenAPI 3.1 has it.
+_BYTES_BODY = body(
+    {"application/octet-stream": {}, "text/plain": {}, "*/*": {}},
+    required=False,
 )
-_LIST_DOCUMENTATION = (
-    parameter("query", "tag", "Documents with this tag (indexed)"),
-    parameter("query", "sha256", "Documents with these bytes, in hex (indexed)"),
-    parameter("query", "name_prefix", "The name begins with this"),
-    parameter("query", "content_type", "Exactly this type"),
-    parameter("query", "created_after", "Created later than this RFC 3339 time"),
-    parameter("query", "created_before", "Created earlier than this RFC 3339 time"),
+_PATCH = {"name": "renamed.pdf", "metadata": {"pages": 2, "project": None}}
+_TIME: Json = {"type": "string", "format": "date-time", "examples": ["2026-03-01T12:00:00Z"]}
+_LIST_PARAMETERS = (
+    parameter(
+        "query",
+        "tag",
+        f"Documents with this tag (indexed), of at most {MAX_TAG_BYTES} bytes",
+        schema={**matching(CLEAN_PATTERN), "minLength": 1, "maxLength": MAX_TAG_BYTES},
+    ),
+    parameter(
+        "query",
+        "sha256",
+        "Documents with these bytes, in hex (indexed)",
+        schema=matching("[0-9a-f]{64}"),
+    ),
+    parameter(
+        "query",
+        "name_prefix",
+        "The name begins with this",
+        schema={**matching(CLEAN_PATTERN), "minLength": 1, "maxLength": MAX_NAME_CHARACTERS},
+    ),
+    parameter(
+        "query",
+        "content_type",
+        "Exactly this type",
+        schema={
+            "type": "string",
+            **matching(_MEDIA_TYPE, "application/pdf"),
+            "maxLength": MAX_CONTENT_TYPE,
+        },
+    ),
+    parameter("query", "created_after", "Created later than this", schema=_TIME),
+    parameter("query", "created_before", "Created earlier than this", schema=_TIME),
+    {
+        "name": "metadata",
+        "in": "query",
+        "description": (
+            "`metadata.<key>=<value>`, any number of times: that member of the metadata is this "
+            "string, or a number or boolean with this JSON text."
+        ),
+        "required": False,
+        "style": "form",
+        "explode": True,  # each property is a parameter of its own
+        "schema": {
+            "type": "object",
+            "patternProperties": {r"^metadata\.[^\u0000-\u001f]+$": matching(r"[^\u0000-\u001f]*")},
+            "additionalProperties": False,
+            "examples": [{"metadata.project": "alpha", "metadata.pages": "1"}],
+        },
+    },
     parameter(
         "query",
         "include_deleted",
         "Also those that can be restored",
-        schema={"type": "string", "enum": ["true", "false"], "default": "false"},
+        schema={"type": "boolean", "default": False},
     ),
     parameter(
         "query",
@@ -101,16 +285,25 @@ _LIST_DOCUMENTATION = (
         "How many at most",
         schema={"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
     ),
-    parameter("query", "cursor", "`next_cursor` of the page before, with the same filters"),
+    parameter(
+        "query",
+        "cursor",
+        "`next_cursor` of the page before, with the same filters",
+        schema=matching(CURSOR_PATTERN),
+    ),
 )
 
+# --- what may go wrong ------------------------------------------------------------------------
 
-def _document_response(description: str, *, location: bool = False) -> dict[str, Any]:
-    response = json_content(description, reference(DocumentModel))
-    response["headers"] = dict(_ETAG)
-    if location:
-        response["headers"]["Location"] = header("The document's address")
-    return response
+_WRITE_PROBLEMS = (
+    problems.IdempotencyMismatch,
+    problems.RequestInProgress,
+    problems.UncertainOutcome,
+    problems.Contended,
+)
+_BODY_PROBLEMS = (problems.IncompleteBody, problems.TooLarge)
+_UPLOAD_PROBLEMS = (*_BODY_PROBLEMS, problems.BadDigest, problems.UnsupportedMediaType)
+_CHANGE_PROBLEMS = (problems.NotFound, problems.PreconditionFailed, *_WRITE_PROBLEMS)
 
 
 def routes(handlers: DocumentRoutes) -> list[Route]:
@@ -129,8 +322,8 @@ def _collection(handlers: DocumentRoutes) -> list[Route]:
             summary="Store bytes as a new document",
             parameters=(*_UPLOAD_HEADERS, *_NEW_DOCUMENT_HEADERS, _IDEMPOTENCY_KEY),
             request_body=_BYTES_BODY,
-            responses={"201": _document_response("The document", location=True)},
-            problems=(*_WRITE_PROBLEMS, *_BODY_PROBLEMS),
+            responses={"201": _document_response("The document", _REVISION_TAG, location=True)},
+            problems=(*_WRITE_PROBLEMS, *_UPLOAD_PROBLEMS),
         ),
         Route(
             name="listDocuments",
@@ -141,12 +334,21 @@ def _collection(handlers: DocumentRoutes) -> list[Route]:
             summary="List documents, newest first",
             description=(
                 "A page reads at most 1,000 entries, so a filtered page may be short or empty "
-                "and still have a `next_cursor`; only null is the end. "
-                "`metadata.<key>=<value>` filters by a member of the metadata: a string, or a "
-                "number's or boolean's JSON text."
+                "and still have a `next_cursor`; only null is the end. Each parameter is given at "
+                "most once."
             ),
-            parameters=_LIST_DOCUMENTATION,
-            responses={"200": json_content("A page", reference(DocumentList))},
+            parameters=_LIST_PARAMETERS,
+            responses={
+                "200": {
+                    **json_content("A page", reference(DocumentList), _PRIVATE),
+                    "links": {
+                        "nextPage": {
+                            "operationId": "listDocuments",
+                            "parameters": {"cursor": "$response.body#/next_cursor"},
+                        }
+                    },
+                }
+            },
             problems=(problems.BadParameter,),
         ),
     ]
@@ -154,20 +356,22 @@ def _collection(handlers: DocumentRoutes) -> list[Route]:
 
 def _document(handlers: DocumentRoutes) -> list[Route]:
     path = "/v1/documents/{id}"
-    reading: dict[str, Any] = {
+    reading: Json = {
         "path": path,
         "handler": handlers.read,
         "scope": READ,
         "parameters": (_ID, *_READ_CONDITIONS),
         "problems": (problems.NotFound, problems.PreconditionFailed),
     }
-    not_modified = {"description": "The client's copy is current", "headers": _ETAG}
+    head = {**_REVISION_TAG, **_PRIVATE}
+    found = json_content("The document", reference(DocumentModel), head)
+    not_modified = {"description": "The client's copy is current", "headers": head}
     return [
         Route(
             name="readDocument",
             method="GET",
             summary="Read a document's metadata",
-            responses={"200": _document_response("The document"), "304": not_modified},
+            responses={"200": {**found, "links": _LINKS}, "304": not_modified},
             **reading,
         ),
         Route(
@@ -175,7 +379,7 @@ def _document(handlers: DocumentRoutes) -> list[Route]:
             method="HEAD",
             summary="The headers of a document's metadata",
             responses={
-                "200": {"description": "It exists", "headers": _ETAG},
+                "200": {"description": "It exists", "headers": {**head, **_LENGTH}},
                 "304": not_modified,
             },
             **reading,
@@ -194,16 +398,16 @@ def _document(handlers: DocumentRoutes) -> list[Route]:
             parameters=(_ID, *_WRITE_CONDITIONS, _IDEMPOTENCY_KEY),
             request_body=body(
                 {
-                    MERGE_PATCH: {"schema": reference(DocumentPatch)},
-                    JSON: {"schema": reference(DocumentPatch)},
+                    MERGE_PATCH: {"schema": reference(DocumentPatch), "example": _PATCH},
+                    JSON: {"schema": reference(DocumentPatch), "example": _PATCH},
                 }
             ),
-            responses={"200": _document_response("The changed document")},
+            responses={"200": _document_response("The changed document", _REVISION_TAG)},
             problems=(
-                problems.NotFound,
                 problems.MalformedJson,
                 problems.InvalidDocument,
-                *_WRITE_PROBLEMS,
+                problems.UnsupportedMediaType,
+                *_CHANGE_PROBLEMS,
                 *_BODY_PROBLEMS,
             ),
         ),
@@ -215,8 +419,8 @@ def _document(handlers: DocumentRoutes) -> list[Route]:
             scope=WRITE,
             summary="Delete a document; it can be restored until purge_after",
             parameters=(_ID, *_WRITE_CONDITIONS, _IDEMPOTENCY_KEY),
-            responses={"204": {"description": "Deleted"}},
-            problems=(problems.NotFound, *_WRITE_PROBLEMS),
+            responses={"204": {"description": "Deleted", "headers": _REPLAYED}},
+            problems=(*_CHANGE_PROBLEMS, *_BODY_PROBLEMS),
         ),
         Route(
             name="restoreDocument",
@@ -227,38 +431,40 @@ def _document(handlers: DocumentRoutes) -> list[Route]:
             summary="Restore a deleted document",
             description="Answers with the document also if it was not deleted.",
             parameters=(_ID, *_WRITE_CONDITIONS, _IDEMPOTENCY_KEY),
-            responses={"200": _document_response("The document")},
-            problems=(problems.NotFound, *_WRITE_PROBLEMS),
+            responses={"200": _document_response("The document", _REVISION_TAG)},
+            problems=(*_CHANGE_PROBLEMS, *_BODY_PROBLEMS),
         ),
     ]
 
 
 def _content(handlers: DocumentRoutes) -> list[Route]:
     path = "/v1/documents/{id}/content"
-    reading: dict[str, Any] = {
+    reading: Json = {
         "path": path,
         "handler": handlers.content,
         "scope": READ,
-        "problems": (
-            problems.NotFound,
-            problems.BadParameter,
-            problems.PreconditionFailed,
-            problems.RangeNotSatisfiable,
-            problems.ContentUnavailable,
-        ),
     }
     parameters = (_ID, *_DELIVERY, *_READ_CONDITIONS)
     redirect = {
         "description": "The bytes are at `Location`, for at most a minute",
-        "headers": {"Location": header("A presigned URL")},
+        "headers": {
+            "Location": header("A presigned URL", {"type": "string", "format": "uri"}),
+            "Cache-Control": header("Not to be kept", {"const": "private, no-store"}),
+        },
     }
-    not_modified = {"description": "The client's copy is current", "headers": _ETAG}
-    whole = {"description": "The bytes", "headers": _CONTENT_HEADERS}
-    media = {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}
+    not_modified = {"description": "The client's copy is current", "headers": _CONTENT_HEADERS}
+    whole = {"description": "The bytes", "headers": {**_CONTENT_HEADERS, **_LENGTH}}
+    media: Json = {"content": {"*/*": {}}}
+    span = matching("bytes [0-9]+-[0-9]+/[0-9]+", "bytes 0-99/1024")
     partial = {
         "description": "The range",
-        "headers": {**_CONTENT_HEADERS, "Content-Range": header("The range and the size")},
+        "headers": {
+            **_CONTENT_HEADERS,
+            **_LENGTH,
+            "Content-Range": header("The range and the size", span),
+        },
     }
+    possible = (problems.NotFound, problems.BadParameter, problems.PreconditionFailed)
     return [
         Route(
             name="readContent",
@@ -271,6 +477,7 @@ def _content(handlers: DocumentRoutes) -> list[Route]:
                 "304": not_modified,
                 "307": redirect,
             },
+            problems=(*possible, problems.RangeNotSatisfiable, problems.ContentUnavailable),
             **reading,
         ),
         Route(
@@ -279,6 +486,7 @@ def _content(handlers: DocumentRoutes) -> list[Route]:
             summary="The headers of a document's bytes",
             parameters=parameters,
             responses={"200": whole, "304": not_modified, "307": redirect},
+            problems=possible,
             **reading,
         ),
         Route(
@@ -293,7 +501,9 @@ def _content(handlers: DocumentRoutes) -> list[Route]:
             ),
             parameters=(_ID, *_UPLOAD_HEADERS, *_WRITE_CONDITIONS, _IDEMPOTENCY_KEY),
             request_body=_BYTES_BODY,
-            responses={"200": _document_response("The document with its new content")},
-            problems=(problems.NotFound, *_WRITE_PROBLEMS, *_BODY_PROBLEMS),
+            responses={
+                "200": _document_response("The document with its new content", _CONTENT_TAG)
+            },
+            problems=(*_CHANGE_PROBLEMS, *_UPLOAD_PROBLEMS),
         ),
     ]

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.documents.listing import MAX_LIMIT
 from app.documents.merge_patch import merge
 from app.http.headers import (
+    MAX_CONTENT_TYPE,
+    MAX_NAME_CHARACTERS,
+    MAX_TAG_BYTES,
+    MAX_TAGS,
     format_timestamp,
     timestamp,
     validate_metadata,
@@ -20,7 +25,30 @@ from app.http.headers import (
 from app.problems import InvalidDocument
 from app.storage.records import Document
 
-_TIME = Field(examples=["2026-03-01T12:00:00.000Z"], json_schema_extra={"format": "date-time"})
+ID_PATTERN = "[0-7][0-9A-HJKMNP-TV-Z]{25}"
+CURSOR_PATTERN = "[A-Za-z0-9_-]{47}"
+
+# Neither controls, nor overrides of the writing direction, nor separators of lines.
+CLEAN_PATTERN = r"[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*"
+_NAMED = {"minLength": 1, "pattern": f"^{CLEAN_PATTERN}$"}
+METADATA_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "propertyNames": {"minLength": 1, "maxLength": 128, "pattern": f"^{CLEAN_PATTERN}$"},
+}
+
+Time = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$",
+        examples=["2026-03-01T12:00:00.000Z"],
+        json_schema_extra={"format": "date-time"},
+    ),
+]
+Name = Annotated[str, Field(max_length=MAX_NAME_CHARACTERS, json_schema_extra=_NAMED)]
+Tag = Annotated[str, Field(max_length=MAX_TAG_BYTES, json_schema_extra=_NAMED)]
+Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS)]
+Metadata = Annotated[dict[str, Any], Field(json_schema_extra=METADATA_SCHEMA)]
+Hex = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class _Model(BaseModel):
@@ -30,47 +58,71 @@ class _Model(BaseModel):
 class ChecksumModel(_Model):
     """What the store has verified the bytes against."""
 
-    algorithm: str = Field(description="`sha256` over all bytes, or `sha256-composite`")
-    value: str = Field(description="hex for `sha256`")
-    part_size: int | None = Field(description="bytes per part of a composite checksum")
+    algorithm: Literal["sha256", "sha256-composite"] = Field(
+        description="`sha256` is over all bytes, `sha256-composite` over the parts' digests"
+    )
+    value: str = Field(min_length=1, description="hex for `sha256`")
+    part_size: int | None = Field(ge=1, description="bytes per part of a composite checksum")
 
 
 class DocumentModel(_Model):
     """A document's metadata. Times are RFC 3339, UTC."""
 
-    id: str = Field(pattern="^[0-9A-HJKMNP-TV-Z]{26}$", description="sorts by time of creation")
-    name: str = Field(max_length=255)
-    content_type: str
+    id: str = Field(pattern=f"^{ID_PATTERN}$", description="sorts by time of creation")
+    name: Name
+    content_type: str = Field(min_length=3, max_length=MAX_CONTENT_TYPE)
     size: int = Field(ge=0, description="bytes")
     checksum: ChecksumModel
-    sha256: str | None = Field(description="hex; null if the checksum is a composite one")
+    sha256: Hex | None = Field(description="null if the checksum is a composite one")
     revision: int = Field(ge=1, description="counts every change")
     version: int = Field(ge=1, description="counts every change of the bytes")
-    content_etag: str = Field(description="the ETag of /content, as it stands in the header")
-    tags: list[str] = Field(max_length=20)
-    metadata: dict[str, Any]
-    created_at: str = _TIME
-    updated_at: str = _TIME
-    expires_at: str | None = _TIME
-    deleted_at: str | None = _TIME
-    purge_after: str | None = _TIME
-    created_by: str = Field(description="the id of the API key that created it")
+    content_etag: str = Field(
+        pattern='^"[^"]+"$', description="the ETag of /content, as it stands in the header"
+    )
+    tags: Tags
+    metadata: Metadata
+    created_at: Time
+    updated_at: Time
+    expires_at: Time | None
+    deleted_at: Time | None
+    purge_after: Time | None
+    created_by: str = Field(
+        pattern="^[0-9a-z]{16}$", description="the id of the API key that created it"
+    )
 
 
 class DocumentList(_Model):
     """One page. Only a null `next_cursor` is the end: filtered pages may be short, or empty."""
 
-    items: list[DocumentModel]
-    next_cursor: str | None
+    items: list[DocumentModel] = Field(max_length=MAX_LIMIT)
+    next_cursor: Annotated[str, Field(pattern=f"^{CURSOR_PATTERN}$")] | None
+
+
+def _without_defaults(schema: dict[str, Any]) -> None:
+    """What a patch leaves out stays as it is: there is no default to show."""
+    for field in schema["properties"].values():
+        field.pop("default", None)
 
 
 class DocumentPatch(_Model):
     """An RFC 7396 merge patch. What is left out stays; null clears tags, metadata and expiry."""
 
-    name: str = Field(default="", max_length=255)
-    tags: list[str] | None = Field(default=None, max_length=20)
-    metadata: dict[str, Any] | None = Field(default=None, description="merged key by key")
-    expires_at: str | None = _TIME
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_without_defaults)
+
+    name: Name = ""
+    tags: Tags | None = None
+    metadata: dict[str, Any] | None = Field(
+        default=None,
+        description=(
+            "merged key by key; what comes out has at most 4 KiB as compact JSON, is nested 16 "
+            "deep at most, and has integers of 64 bits"
+        ),
+    )
+    expires_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = Field(
+        default=None,
+        description="an RFC 3339 time in the future",
+        examples=["2100-01-01T00:00:00Z"],
+    )
 
 
 def as_json(document: Document) -> dict[str, Any]:

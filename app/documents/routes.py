@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Callable
 
 import orjson
 from sanic.response import HTTPResponse
@@ -21,7 +22,7 @@ from app.documents.service import Documents, Draft, Precondition, Upload, now_ms
 from app.http import conditions, headers
 from app.http.exchange import JSON, Exchange
 from app.http.idempotency import Idempotency
-from app.problems import BadParameter, PreconditionFailed
+from app.problems import BadHeader, BadParameter, InvalidDocument, PreconditionFailed
 from app.storage.attempt import Attempt
 from app.storage.records import Answer, Document
 
@@ -291,19 +292,31 @@ def _filters(query: dict[str, str]) -> Filters:
     sha256 = query.get("sha256")
     if sha256 is not None and not _SHA256.fullmatch(sha256):
         raise BadParameter("sha256 must be 64 lower-case hexadecimal digits.")
-    for name in ("tag", "name_prefix", "content_type"):
-        if query.get(name) == "":
-            raise BadParameter(f"{name} must not be empty.")
     return Filters(
-        tag=query.get("tag"),
+        tag=_checked(query, "tag", _tag),
         sha256=sha256,
-        name_prefix=query.get("name_prefix"),
-        content_type=query.get("content_type"),
+        name_prefix=_checked(query, "name_prefix", headers.name_prefix),
+        content_type=_checked(query, "content_type", headers.content_type),
         created_after=_time(query, "created_after"),
         created_before=_time(query, "created_before"),
         include_deleted=_choice(query, "include_deleted", ("false", "true")) == "true",
         metadata=_metadata_filters(query),
     )
+
+
+def _checked(query: dict[str, str], name: str, check: Callable[[str], str]) -> str | None:
+    """What no document can have is refused: a list that is always empty would hide the mistake."""
+    value = query.get(name)
+    if value == "":
+        raise BadParameter(f"{name} must not be empty.")
+    try:
+        return None if value is None else check(value)
+    except (BadHeader, InvalidDocument) as error:
+        raise BadParameter(f"{name}: {error.detail}") from error
+
+
+def _tag(value: str) -> str:
+    return headers.validate_tags([value])[0]
 
 
 def _metadata_filters(query: dict[str, str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import orjson
 from sanic.http import Http
@@ -25,6 +25,7 @@ PROBLEM_JSON = "application/problem+json"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # How long and how much of a refused body is read, so that the client gets to see the refusal.
 _LINGER_SECONDS = 5.0
+_MAX_PARAMETERS = 100
 _SMALL_BODY = 64 * 1024
 _LINGER_BYTES = 64 * 1024 * 1024
 
@@ -36,7 +37,10 @@ class Exchange:
 
     def __init__(self, request: Request, params: Mapping[str, str]) -> None:
         self.request = request
-        self.params = params
+        # RFC 3986, 6.2.2.2: what is percent-encoded needlessly is the same address.
+        self.params = {
+            name: unquote(value, errors="surrogateescape") for name, value in params.items()
+        }
         self.request_id = request_id(request)
         # What every answer to this request carries.
         self.headers = {"X-Request-Id": self.request_id}
@@ -217,8 +221,10 @@ def request_id(request: Request) -> str:
 def _parse_query(query: str) -> list[tuple[str, str]]:
     if not query:
         return []
+    if query.count("&") >= _MAX_PARAMETERS:
+        raise BadParameter(f"A query may have at most {_MAX_PARAMETERS} parameters.")
     try:
-        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=100)
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict")
     except ValueError as error:
         raise BadParameter("The query is not percent-encoded UTF-8.") from error
     for name, value in pairs:

@@ -32,26 +32,27 @@ MAX_METADATA_BYTES = 4096
 _MAX_METADATA_DEPTH = 16
 _MAX_KEY_BYTES = 128
 
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110's token
+TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110's token
 _QUOTED = r'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\U0010ffff]|\\[\t \x21-\x7e\x80-\U0010ffff])*"'
 # In these two no white space can be matched in two ways: with more of them, a short header of
 # semicolons would keep the process busy for ever.
-_PARAMETER = re.compile(rf"[ \t]*;(?:[ \t]*({_TOKEN})[ \t]*=[ \t]*({_TOKEN}|{_QUOTED}))?")
+_PARAMETER = re.compile(rf"[ \t]*;(?:[ \t]*({TOKEN})[ \t]*=[ \t]*({TOKEN}|{_QUOTED}))?")
 _MEDIA_TYPE = re.compile(
-    rf"{_TOKEN}/{_TOKEN}(?:[ \t]*;(?:[ \t]*{_TOKEN}=(?:{_TOKEN}|{_QUOTED}))?)*[ \t]*"
+    rf"{TOKEN}/{TOKEN}(?:[ \t]*;(?:[ \t]*{TOKEN}=(?:{TOKEN}|{_QUOTED}))?)*[ \t]*"
 )
-_DISPOSITION_TYPE = re.compile(rf"[ \t]*{_TOKEN}(?=[ \t]*(?:;|\Z))")
+_DISPOSITION_TYPE = re.compile(rf"[ \t]*{TOKEN}(?=[ \t]*(?:;|\Z))")
 _EXTENDED = re.compile(
     r"([A-Za-z0-9-]+)'[A-Za-z0-9-]*'((?:[!#$&+.^_`|~0-9A-Za-z-]|%[0-9A-Fa-f]{2})*)"
 )
 # RFC 8941: a key, and a bare item: string, bytes, boolean, number or token.
-_KEY = r"[a-z*][a-z0-9_.*-]*"
-_ITEM = (
+STRUCTURED_KEY = r"[a-z*][a-z0-9_.*-]*"
+STRUCTURED_ITEM = (
     r'(?:"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*"|:[A-Za-z0-9+/=]*:|\?[01]'
     r"|-?[0-9]{1,15}(?:\.[0-9]{1,3})?|[A-Za-z*][!#$%&'*+.^_`|~0-9A-Za-z:/-]*)"
 )
 _DIGEST_MEMBER = re.compile(
-    rf"({_KEY})=:([A-Za-z0-9+/=]*):(?:; *{_KEY}(?:={_ITEM})?)*[ \t]*(?:,[ \t]*(?!\Z)|\Z)"
+    rf"({STRUCTURED_KEY})=:([A-Za-z0-9+/=]*):(?:; *{STRUCTURED_KEY}(?:={STRUCTURED_ITEM})?)*"
+    r"[ \t]*(?:,[ \t]*(?!\Z)|\Z)"
 )
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TIMESTAMP = re.compile(
@@ -335,6 +336,16 @@ def _cleaned(name: str) -> str:
             f"and {MAX_NAME_BYTES} bytes of UTF-8."
         )
     return segment
+
+
+def name_prefix(value: str) -> str:
+    """The beginning of a file name, in NFC as names are. Raises `InvalidDocument`."""
+    prefix = unicodedata.normalize("NFC", value)
+    if _FORBIDDEN.search(prefix):
+        raise InvalidDocument("A name does not hold control or direction characters.")
+    if len(prefix) > MAX_NAME_CHARACTERS or len(prefix.encode()) > MAX_NAME_BYTES:
+        raise InvalidDocument(f"A name has at most {MAX_NAME_CHARACTERS} characters.")
+    return prefix
 
 
 def content_disposition(disposition: Literal["attachment", "inline"], name: str) -> str:

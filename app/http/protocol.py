@@ -50,6 +50,10 @@ class StrictRequest(Request):
     __slots__ = ()
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
+        if "head" not in named:
+            # Sanic's stand-in for a request that it could not read, for the sake of the answer.
+            # With a target that is no URL it could not be made either, and nobody would answer.
+            named["url_bytes"] = b"*"
         super().__init__(*arguments, **named)
         for name in self.headers:
             if name not in _known_names:

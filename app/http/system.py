@@ -21,7 +21,7 @@ from app.storage import deadline
 
 Check = Callable[[], Awaitable[None]]
 _READY_SECONDS = 2.0
-_OBJECT = {"type": "object"}
+_OK = {"const": "ok"}
 _HTML = "text/html; charset=utf-8"
 
 
@@ -108,13 +108,18 @@ class SystemRoutes:
         away = (problems.BackendUnavailable, problems.Overloaded)
         page = {"200": {"description": "HTML", "content": {"text/html": {}}}}
         text = {"200": {"description": "Prometheus text", "content": {"text/plain": {}}}}
-        found = json_content("OK", _OBJECT)
+        alive = json_content("It is", _object(status=_OK))
+        checks = _object(**dict.fromkeys(self._checks, _OK))
+        ready = json_content("They can", _object(status=_OK, checks=checks))
+        number = {"type": "integer", "minimum": 0}
+        limits = json_content("By name and unit", _object(**dict.fromkeys(self._limits, number)))
+        itself = json_content("OpenAPI 3.1", {"type": "object", "required": ["openapi", "paths"]})
         routes = [
-            _route("livez", "/livez", self.livez, "The process is alive", {"200": found}),
+            _route("livez", "/livez", self.livez, "The process is alive", {"200": alive}),
             _route(
-                "readyz", "/readyz", self.readyz, "Requests can be served", {"200": found}, away
+                "readyz", "/readyz", self.readyz, "Requests can be served", {"200": ready}, away
             ),
-            _route("openapi", "/openapi.json", self.openapi, "This document", {"200": found}),
+            _route("openapi", "/openapi.json", self.openapi, "This document", {"200": itself}),
             _route("docs", "/docs", self.docs, "This document, to read", page),
             _route("problems", "/problems", self.problems, "Every problem type", page),
             Route(
@@ -124,13 +129,18 @@ class SystemRoutes:
                 handler=self.limits,
                 scope=ANY_SCOPE,
                 summary="Every limit that a client can run into",
-                responses={"200": found},
+                responses={"200": limits},
                 tag="service",
             ),
         ]
         if self._metrics_here:
             routes.append(_route("metrics", "/metrics", self.metrics, "Metrics", text))
         return routes
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    """The schema of an object with all of these properties."""
+    return {"type": "object", "required": list(properties), "properties": properties}
 
 
 def _route(

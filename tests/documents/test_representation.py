@@ -27,8 +27,8 @@ def a_document(**changes: Any) -> Document:
         "name": "a.txt",
         "content_type": "text/plain",
         "size": 1,
-        "checksum": Checksum("sha256", "ab"),
-        "sha256": "ab",
+        "checksum": Checksum("sha256", "ab" * 32),
+        "sha256": "ab" * 32,
         "revision": 3,
         "version": 2,
         "content_id": "c",
@@ -37,7 +37,7 @@ def a_document(**changes: Any) -> Document:
         "created_at": 1,
         "updated_at": 2,
         "expires_at": 5_000_000_000_000,
-        "created_by": "k",
+        "created_by": "k" * 16,
     }
     return Document(**(fields | changes))
 

@@ -49,6 +49,7 @@ class Service:
     other_key: str
     process: subprocess.Popen[bytes] | None = None
     log: Path | None = None
+    environment: dict[str, str] = field(default_factory=dict)  # for the command line
     _port: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -128,7 +129,8 @@ class Service:
                 connection.sendall(data)
                 if half_close:
                     connection.shutdown(socket.SHUT_WR)
-            response = http.client.HTTPResponse(connection)
+            method = "HEAD" if data.startswith(b"HEAD ") else None  # whose answer has no body
+            response = http.client.HTTPResponse(connection, method=method)
             try:
                 response.begin()
                 return _answer(response)
@@ -233,7 +235,8 @@ def running(
     environment = variables(engine, name, **extra)
     keys = ["", "", ""]
     if provision:
-        command(environment, "provision")
+        # A bucket that is elsewhere (AWS_ENDPOINT_URL_S3) has been made by the caller.
+        command(environment | {"AWS_ENDPOINT_URL_S3": engine.url}, "provision")
         wanted = [("acme",), ("acme", "documents:read"), ("globex",)]
         with ThreadPoolExecutor() as pool:
             keys = list(pool.map(lambda arguments: new_key(environment, *arguments), wanted))
@@ -254,7 +257,7 @@ def start(
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    service = Service(f"http://127.0.0.1:{environment['PORT']}", *keys, process, log)
+    service = Service(f"http://127.0.0.1:{environment['PORT']}", *keys, process, log, environment)
     try:
         _await_ready(service)
         yield service

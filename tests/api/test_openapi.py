@@ -1,0 +1,446 @@
+"""The running service against its own OpenAPI document, by generated requests.
+
+Schemathesis draws requests from the document, good ones and bad ones, and compares every answer
+with what is documented: statuses, types, schemas, headers. `STRONGROOM_FULL=1` draws many more.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import json
+import os
+import re
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import schemathesis
+from openapi_spec_validator import validate
+from schemathesis import Case
+from schemathesis.checks import CheckContext
+from schemathesis.core.transport import Response
+from schemathesis.engine import events, from_schema
+from schemathesis.hooks import HookContext
+from schemathesis.schemas import BaseSchema
+
+from tests.support.service import MAX_UPLOAD_BYTES, Answer, Service
+
+Json = dict[str, Any]
+
+FULL = os.environ.get("STRONGROOM_FULL") == "1"
+EXAMPLES = 400 if FULL else 25
+
+# What a schema cannot say. A request that fits its schemas may be refused for these alone: by the
+# state of things, whatever the request is, …
+STATEFUL = {
+    "not-found",
+    "precondition-failed",
+    "range-not-satisfiable",
+    "idempotency-mismatch",
+    "request-in-progress",
+    "bad-digest",
+}
+# … or by a rule that is in the description only; part of the `detail` says which.
+UNSAYABLE = (
+    "Document-Expires must be in the future",
+    "Document-Tags must be percent-encoded UTF-8",
+    "Document-Tags: A tag must not hold control characters",
+    "Content-Disposition has a parameter twice",
+    "Content-Disposition: filename* must be UTF-8",
+    "The cursor does not belong to this list",
+    "expires_at must be in the future",
+    "A key of metadata must have",
+    "does not fit into 64 bits",
+    "A name must not be empty, nor end in a slash",
+)
+
+
+REFUSALS = (400, 401, 403, 404, 405, 412, 413, 415, 416, 422)
+
+
+@dataclass
+class Trial:
+    """What came of all the generated requests."""
+
+    failures: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    statuses: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+
+
+@dataclass
+class Operation:
+    """One operation of the document."""
+
+    method: str
+    path: str
+    definition: Json
+
+    @property
+    def label(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def parameters(self) -> dict[str, Json]:
+        return {p["name"]: p for p in self.definition.get("parameters", [])}
+
+    def problems(self, status: int) -> set[str]:
+        """The problem types that are documented for this status."""
+        content = self.definition["responses"][str(status)].get("content", {})
+        schema = content.get("application/problem+json", {}).get("schema", {"allOf": []})
+        return {name for part in schema["allOf"] for name in enumerated(part)}
+
+
+def enumerated(schema: Json) -> list[str]:
+    found: list[str] = schema.get("properties", {}).get("type", {}).get("enum", [])
+    return found
+
+
+class Reality:
+    """Puts what exists into some of the drawn requests, so that more than refusals is reached."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._count = itertools.count()
+        self._ids = [self._document() for _ in range(3)]
+
+    def _document(self) -> str:
+        document = self._service.create(
+            b"0123456789", Document_Tags="a,b", Document_Metadata='{"project": "alpha"}'
+        )
+        return str(document["id"])
+
+    def put_into(self, case: Case[Any]) -> None:
+        if case.meta is not None and case.meta.generation.mode.is_negative:
+            self._existing_id(case)
+            return
+        turn = next(self._count)
+        if turn % 8:
+            self._existing_id(case)
+        if turn % 2:
+            self._fulfil(case)
+
+    def _existing_id(self, case: Case[Any]) -> None:
+        given = (case.path_parameters or {}).get("id")
+        if isinstance(given, str) and re.fullmatch("[0-7][0-9A-HJKMNP-TV-Z]{25}", given):
+            gone = case.operation.method.upper() == "DELETE"
+            turn = next(self._count) % len(self._ids)
+            case.path_parameters["id"] = self._document() if gone else self._ids[turn]
+
+    def _fulfil(self, case: Case[Any]) -> None:
+        """Conditions that hold, a digest that is right, a key that is new."""
+        headers = case.headers
+        for name in ("If-Match", "If-None-Match"):
+            headers.pop(name, None)
+        if "Content-Digest" in headers and isinstance(case.body, bytes):
+            digest = base64.b64encode(hashlib.sha256(case.body).digest()).decode()
+            headers["Content-Digest"] = f"sha-256=:{digest}:"
+        if "Document-Expires" in headers:
+            headers["Document-Expires"] = "2100-01-01T00:00:00Z"
+        if "Idempotency-Key" in headers:
+            headers["Idempotency-Key"] = f"new-{next(self._count)}"
+        (case.query or {}).pop("cursor", None)
+
+
+def refused_for_a_reason(context: CheckContext, response: Response, case: Case[Any]) -> None:
+    """A request that fits its schemas is refused only for what no schema can say."""
+    if not _fits(case) or response.status_code < 400 or response.status_code in (401, 403):
+        return
+    if case.operation.method.upper() == "HEAD":  # the reason is in the body, which HEAD lacks
+        assert response.status_code in (404, 412), response.status_code
+        return
+    problem = json.loads(response.content)
+    slug = problem["type"].partition("#")[2]
+    known = slug in STATEFUL or any(reason in problem["detail"] for reason in UNSAYABLE)
+    assert known, f"a request that the document allows was refused: {problem['detail']}"
+
+
+def _fits(case: Case[Any]) -> bool:
+    """Whether the request is meant to fit, and does: not all that is drawn obeys its pattern."""
+    if case.meta is None or case.meta.generation.mode.is_negative:
+        return False
+    given = {"header": case.headers, "query": case.query, "path": case.path_parameters}
+    return all(
+        re.search(parameter["schema"].get("pattern", ""), str(given[parameter["in"]][name]))
+        for parameter in case.operation.definition.raw.get("parameters", [])
+        if "schema" in parameter and (name := parameter["name"]) in (given[parameter["in"]] or {})
+    )
+
+
+def the_schema(service: Service) -> BaseSchema:
+    config = schemathesis.Config.from_dict(
+        {
+            "headers": {"Authorization": f"Bearer {service.key}"},
+            "continue-on-failure": True,
+            "generation": {"max-examples": EXAMPLES, "deterministic": True, "database": "none"},
+            "phases": {"stateful": {"enabled": FULL}},
+            # A condition may fail before a malformed one beside it is read.
+            # `refused_for_a_reason` is stricter: it looks at the reason, not at the status.
+            "checks": {
+                "positive_data_acceptance": {"enabled": False},
+                "negative_data_rejection": {"expected-statuses": [*REFUSALS]},
+            },
+        }
+    )
+    return schemathesis.openapi.from_url(service.url + "/openapi.json", config=config)
+
+
+@pytest.fixture(scope="module")
+def trial(service: Service) -> Trial:
+    """One run of everything; the tests below look at what came of it."""
+    reality = Reality(service)
+
+    def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:
+        reality.put_into(case)
+
+    schemathesis.hook(before_call)
+    schemathesis.check(refused_for_a_reason)
+    done = Trial()
+    try:
+        for event in from_schema(the_schema(service)).execute():
+            _note(event, done)
+    finally:
+        schemathesis.hooks.unregister(before_call)
+    return done
+
+
+def _note(event: events.EngineEvent, done: Trial) -> None:
+    if isinstance(event, events.ScenarioFinished):
+        recorder = event.recorder
+        for identifier, interaction in recorder.interactions.items():
+            if interaction.response is not None:
+                label = recorder.cases[identifier].value.operation.label
+                done.statuses[label][interaction.response.status_code] += 1
+        for checks in recorder.checks.values():
+            for check in checks:
+                if (info := check.failure_info) is not None:
+                    failure = info.failure
+                    done.failures.append(
+                        f"{failure.operation}: {check.name}: {failure.message}\n{info.code_sample}"
+                    )
+    elif isinstance(event, events.NonFatalError):
+        done.errors.append(f"{event.label}: {event.value}")
+    elif isinstance(event, events.FatalError):
+        raise event.exception
+
+
+@pytest.fixture(scope="module")
+def document(service: Service) -> Json:
+    found: Json = service.request("GET", "/openapi.json", key=None).json()
+    return found
+
+
+@pytest.fixture(scope="module")
+def operations(document: Json) -> list[Operation]:
+    return [
+        Operation(method.upper(), path, definition)
+        for path, methods in document["paths"].items()
+        for method, definition in methods.items()
+    ]
+
+
+# --- what was drawn -----------------------------------------------------------------------------
+
+
+def test_the_document_is_valid(document: Json) -> None:
+    validate(document)
+
+
+def test_every_answer_is_as_documented(trial: Trial) -> None:
+    assert not trial.errors
+    assert not trial.failures, "\n\n".join(trial.failures[:10])
+
+
+def test_every_operation_was_tried_with_success_and_without(
+    trial: Trial, operations: list[Operation]
+) -> None:
+    """Else the answers above were those of a wall."""
+    for operation in operations:
+        if operation.path == "/openapi.json":  # nothing can be drawn for it
+            continue
+        seen = trial.statuses[operation.label]
+        assert seen.total() >= 5, f"{operation.label}: {seen}"
+        assert any(status < 300 for status in seen), f"{operation.label}: {seen}"
+        if operation.definition["security"]:
+            assert seen[401] > 0, f"{operation.label}: {seen}"
+
+
+# --- what is documented is so -------------------------------------------------------------------
+
+
+def test_what_is_no_operation_is_405_and_names_those_that_are(
+    service: Service, document: Json
+) -> None:
+    methods = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW", "get"}
+    for path, known in document["paths"].items():
+        documented = {method.upper() for method in known}
+        for method in methods - documented:
+            answer = service.request(method, path.replace("{id}", "0" * 26))
+            assert answer.status == 405, f"{method} {path}"
+            assert set(answer.headers["allow"].split(", ")) == documented, path
+            if method != "HEAD":
+                assert answer.json()["type"] == "/problems#method-not-allowed"
+
+
+def test_all_under_v1_needs_a_key_and_nothing_else_does(
+    service: Service, operations: list[Operation]
+) -> None:
+    for operation in operations:
+        protected = operation.path.startswith("/v1/")
+        assert bool(operation.definition["security"]) == protected, operation.label
+        path = operation.path.replace("{id}", "0" * 26)
+        answer = provoke(service, operation, path, key=None)
+        assert answer.status == (401 if protected else 200), operation.label
+
+
+# For each documented parameter: what is malformed, and how that is refused.
+MALFORMED: dict[str, tuple[str, int]] = {
+    "id": ("x", 404),
+    "Content-Digest": ("sha-256=:AAAA:", 400),
+    "Content-Disposition": ('attachment; filename="a', 400),
+    "Document-Tags": ("a,,b", 400),
+    "Document-Metadata": ("[]", 400),
+    "Document-Expires": ("soon", 400),
+    "Idempotency-Key": ("a b", 400),
+    "If-Match": ("x", 400),
+    "If-None-Match": ("x", 400),
+    "Range": ("x", 416),
+    "delivery": ("x", 400),
+    "disposition": ("x", 400),
+    "tag": ("", 400),
+    "sha256": ("x", 400),
+    "name_prefix": ("", 400),
+    "content_type": ("x", 400),
+    "created_after": ("x", 400),
+    "created_before": ("x", 400),
+    "include_deleted": ("x", 400),
+    "limit": ("0", 400),
+    "cursor": ("x", 400),
+}
+# These are never malformed: what they do is seen elsewhere.
+WITHOUT_FORM = {
+    "If-Range": "whatever is not the current entity tag means the whole (test_content)",
+    "metadata": "any name after the dot, any value (test_list)",
+}
+
+
+def test_every_parameter_is_looked_at(service: Service, operations: list[Operation]) -> None:
+    identifier = service.create()["id"]
+    for operation in operations:
+        for name, parameter in operation.parameters.items():
+            if name in WITHOUT_FORM:
+                continue
+            assert name in MALFORMED, (
+                f"{operation.label}: {name} is new here: add what is malformed"
+            )
+            value, status = MALFORMED[name]
+            path = operation.path.replace("{id}", value if name == "id" else identifier)
+            if parameter["in"] == "query":
+                path += f"?{name}={value}"
+            headers = {name: value} if parameter["in"] == "header" else {}
+            answer = provoke(service, operation, path, headers)
+            assert answer.status == status, f"{operation.label}: {name}: {answer.status}"
+
+
+def provoke(
+    service: Service,
+    operation: Operation,
+    path: str,
+    headers: dict[str, str] | None = None,
+    body: bytes | None = None,
+    *,
+    key: str | None = "",
+) -> Answer:
+    """The operation with a body that it takes, unless another is given."""
+    content: Json = operation.definition.get("requestBody", {}).get("content", {})
+    media_type = next(iter(content), None)
+    media: Json = content[media_type] if media_type is not None else {}
+    declared = {} if media_type is None else {"Content-Type": media_type}
+    if body is None and content:
+        body = json.dumps(media["example"]).encode() if "example" in media else b"bytes"
+    return service.request(operation.method, path, body, declared | (headers or {}), key=key)
+
+
+Provocation = Callable[[Service, Operation, str], Answer]
+
+
+def _twice(service: Service, operation: Operation, path: str) -> Answer:
+    """Two requests of one Idempotency-Key."""
+    headers = {"Idempotency-Key": f"{operation.label}-{time.monotonic_ns()}".replace(" ", "-")}
+    provoke(service, operation, path, headers)
+    return provoke(service, operation, path, headers | {"If-Match": '"7"'})
+
+
+def _raw(*lines: str, data: bytes = b"") -> Provocation:
+    def send(service: Service, operation: Operation, path: str) -> Answer:
+        answer = service.raw(service.head(operation.method, path, *lines) + data)
+        assert answer is not None
+        return answer
+
+    return send
+
+
+# How each status is brought about that the drawn requests need not have met.
+PROVOCATIONS: dict[int, Provocation] = {
+    206: lambda s, o, p: provoke(s, o, p, {"Range": "bytes=0-1"}),
+    304: lambda s, o, p: provoke(s, o, p, {"If-None-Match": "*"}),
+    307: lambda s, o, p: provoke(s, o, p + "?delivery=redirect"),
+    400: _raw("Content-Length: x"),
+    401: lambda s, o, p: provoke(s, o, p, key=None),
+    403: lambda s, o, p: provoke(s, o, p, key=s.read_key),
+    404: lambda s, o, p: provoke(s, o, o.path.replace("{id}", "0" * 26)),
+    412: lambda s, o, p: provoke(s, o, p, {"If-Match": '"x"'}),
+    413: _raw(
+        f"Content-Length: {MAX_UPLOAD_BYTES + 1}",
+        "Content-Type: application/merge-patch+json",
+        "Expect: 100-continue",
+    ),
+    415: lambda s, o, p: provoke(s, o, p, {"Content-Encoding": "gzip"}),
+    416: lambda s, o, p: provoke(s, o, p, {"Range": "bytes=9999-"}),
+    417: _raw("Expect: miracles", "Content-Length: 1", data=b"x"),
+    422: _twice,
+    431: _raw("X-Large: " + "x" * 20_000),
+}
+# What no request alone brings about, and where it is tried.
+UNREACHED = {
+    408: "takes a client that sends nothing for a minute",
+    409: "takes the first request to be still running: test_idempotency, twelve at once",
+    429: "takes a service that limits rates",
+    500: "takes a fault of the service that is not known yet",
+    503: "takes a backend to be away: test_bad_days",
+}
+# Scopes that the read-only key has: no key of ours lacks them.
+READABLE = "documents:read"
+
+
+def test_every_documented_status_can_be_met(
+    service: Service, operations: list[Operation], trial: Trial
+) -> None:
+    identifier = service.create(b"0123456789")["id"]
+    for operation in operations:
+        gone = operation.method == "DELETE"
+        for status in map(int, operation.definition["responses"]):
+            if status in UNREACHED or trial.statuses[operation.label][status]:
+                continue
+            if status == 403 and operation.definition["security"] == [{"apiKey": [READABLE]}]:
+                continue
+            if operation.path == "/openapi.json" and status == 200:
+                continue
+            assert status in PROVOCATIONS, f"{operation.label}: how is {status} brought about?"
+            target = service.create()["id"] if gone else identifier
+            path = operation.path.replace("{id}", target)
+            answer = PROVOCATIONS[status](service, operation, path)
+            assert answer.status == status, f"{operation.label}: {status}: {answer.status}"
+            if status >= 400 and operation.method != "HEAD":
+                assert answer.json()["type"] in operation.problems(status), operation.label
+
+
+def test_what_cannot_be_met_is_documented_where_it_may_happen(operations: list[Operation]) -> None:
+    """A list of excuses must not excuse what nobody documents any more."""
+    documented = {int(status) for o in operations for status in o.definition["responses"]}
+    assert set(UNREACHED) - {429} <= documented
+    assert set(MALFORMED) | set(WITHOUT_FORM) == {n for o in operations for n in o.parameters}
