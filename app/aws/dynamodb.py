@@ -32,6 +32,8 @@ _THROTTLED = frozenset(
 # Reasons that the table itself will end, so that waiting is worth while.
 _PATIENT = frozenset({"busy", "throttled"})
 _BUSY = frozenset({"TransactionConflictException", "TransactionInProgressException"})
+# Nothing can have happened unseen where nothing is written.
+_READS = frozenset({"GetItem", "BatchGetItem", "Query", "Scan"})
 # An answer takes milliseconds; a longer wait is better spent on another connection.
 _ATTEMPT_SECONDS = 2.5
 _FIRST_PAUSE_SECONDS = 0.02
@@ -143,7 +145,7 @@ class DynamoDB:
         except NotSent:
             return "unreachable", None
         except AnswerLost:
-            backoff.lost = True
+            backoff.lost |= operation not in _READS
             return "no answer", None
         if reply.status == 200:
             return "", _parse(reply.body)
@@ -161,7 +163,7 @@ class DynamoDB:
             backoff.lost |= code == "TransactionInProgressException"
             return "busy", None
         if status >= 500:
-            backoff.lost = True
+            backoff.lost |= operation not in _READS
             return "server error", None
         if code in ("ConditionalCheckFailedException", "TransactionCanceledException"):
             self._observe(operation, "refused", 0.0)
