@@ -146,14 +146,13 @@ async def test_a_write_that_is_never_answered_is_no_refusal() -> None:
 
 @pytest.mark.parametrize("answer", [AnswerLost("x"), an_error("InternalServerError", 500)])
 async def test_a_read_that_is_never_answered_has_no_outcome(answer: Any) -> None:
-    for read in ("read", "page"):
-        adapter, _ = table(answer, seconds=0.3)
-        with pytest.raises(Unavailable) as refused:
-            if read == "read":
-                await adapter.read(ACME, BEFORE.id)
-            else:
-                await adapter.page(ACME, Index(), below=None, above=None, limit=1)
-        assert not isinstance(refused.value, OutcomeUnknown)
+    adapter, _ = table(answer, seconds=0.3)
+    with pytest.raises(Unavailable) as refused:
+        await adapter.read(ACME, BEFORE.id)
+    assert not isinstance(refused.value, OutcomeUnknown)
+    with pytest.raises(Unavailable) as refused:
+        await adapter.page(ACME, Index(), below=None, above=None, limit=1)
+    assert not isinstance(refused.value, OutcomeUnknown)
 
 
 async def test_a_write_that_is_never_sent_has_not_happened() -> None:

@@ -38,7 +38,7 @@ _APPLIED = frozenset({"server-applied", "lost", "pause-after", "kill-after", "ga
 
 def faults_of(operation: str) -> tuple[str, ...]:
     """Every fault that can befall a call of this operation."""
-    found = ANY
+    found: tuple[str, ...] = ANY
     if operation in _WRITES:
         found += ("conflict",)  # raised for single writes, too, while a transaction is under way
     if operation == "TransactWriteItems":
@@ -202,8 +202,10 @@ def _dynamo(fault: str, body: bytes | Sequence[Chunk]) -> Reply:
         "in-progress": (400, "TransactionInProgressException", {}),
         "throttled-inside": (400, "TransactionCanceledException", {}),
     }[fault]
-    items = json.loads(bytes(body)).get("TransactItems") if isinstance(body, bytes) else None
-    if items and fault in ("conflict", "throttled-inside"):
+    items = None
+    if fault in ("conflict", "throttled-inside") and isinstance(body, bytes):
+        items = json.loads(body).get("TransactItems")
+    if items:
         reason = "TransactionConflict" if fault == "conflict" else "ThrottlingError"
         reasons = [{"Code": "None"} for _ in items]
         reasons[-1] = {"Code": reason, "Message": "injected"}
