@@ -124,13 +124,10 @@ class Storage:
 
     def clear(self, tenants: Iterable[str]) -> None:
         """Remove all that tenants have, so that the table stays small."""
-        for item in self._scan():
-            kind, owner, *_ = item["PK"]["S"].split("#")
-            owner = item["tenant"]["S"] if kind in ("W", "K") else owner
-            if owner in tenants:
-                self._table.delete_item(
-                    TableName=self._name, Key={"PK": item["PK"], "SK": item["SK"]}
-                )
+        keys = [{"PK": i["PK"], "SK": i["SK"]} for i in self._scan() if _owner(i) in tenants]
+        for start in range(0, len(keys), 25):
+            requests = [{"DeleteRequest": {"Key": key}} for key in keys[start : start + 25]]
+            self._table.batch_write_item(RequestItems={self._name: requests})
 
     # --- time -------------------------------------------------------------------------------
 
@@ -147,6 +144,11 @@ class Storage:
             )
         except self._table.exceptions.ConditionalCheckFailedException:
             return
+
+
+def _owner(item: Item) -> str:
+    kind, owner, *_ = item["PK"]["S"].split("#")
+    return str(item["tenant"]["S"] if kind in ("W", "K") else owner)
 
 
 def claim_key(tenant: str, key: str) -> Item:

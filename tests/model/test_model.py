@@ -152,16 +152,8 @@ class Clients(RuleBasedStateMachine):
         for wish in wanted:
             self._one(self._request(wish), None)
 
-    @rule(wish=wishes.creates, fault=perhaps_a_fault)
-    def create(self, wish: Wish, fault: Fault | None) -> None:
-        self._one(self._request(wish), fault)
-
-    @rule(wish=wishes.changes, fault=perhaps_a_fault)
-    def change(self, wish: Wish, fault: Fault | None) -> None:
-        self._one(self._request(wish), fault)
-
-    @rule(wish=wishes.changes, fault=wishes.faults)
-    def change_with_a_fault(self, wish: Wish, fault: Fault) -> None:
+    @rule(wish=wishes.writes, fault=st.one_of(st.none(), wishes.faults))
+    def write(self, wish: Wish, fault: Fault | None) -> None:
         self._one(self._request(wish), fault)
 
     @rule(wish=st.one_of(wishes.reads, wishes.contents, wishes.lists), fault=perhaps_a_fault)
@@ -204,17 +196,28 @@ class Clients(RuleBasedStateMachine):
 
     # --- time -------------------------------------------------------------------------------
 
-    @rule()
-    def a_minute_passes(self) -> None:
+    @rule(
+        what=st.sampled_from(("a minute", "a minute", "a day", "its end", "its end", "for real")),
+        wish=wishes.changes,
+    )
+    def time_passes(self, what: str, wish: Wish) -> None:
+        """As the table sees it, but for a short wait now and then."""
+        if what == "a minute":
+            self._a_minute_passes()
+        elif what == "a day":
+            self._a_day_passes()
+        elif what == "its end":
+            self._a_document_ends(wish.which)
+        else:
+            self._wait_for_an_expiry(wish)
+
+    def _a_minute_passes(self) -> None:
         """Whoever failed while it held a key has lost it."""
         self._move_keys_back("lease_ends")
         self.worlds = distinct(world.a_minute_later() for world in self.worlds)
 
-    @rule(sure=wishes.one_in(4))
-    def a_day_passes(self, sure: bool) -> None:
+    def _a_day_passes(self) -> None:
         """Keys are forgotten."""
-        if not sure:
-            return
         self._move_keys_back("expires")
         self.worlds = distinct(World(world.documents) for world in self.worlds)
 
@@ -222,22 +225,21 @@ class Clients(RuleBasedStateMachine):
         for tenant, key in {name for world in self.worlds for name in world.keys}:
             self.harness.storage.move_back(claim_key(tenant, key), name, client.now_ms() - 1)
 
-    @rule(which=wishes.number, name=st.sampled_from(("expires_at", "purge_after")))
-    def a_document_comes_to_its_end(self, which: int, name: str) -> None:
-        """Its expiry, or the end of the time in which it can be restored."""
-        found = [d for d in self._documents() if getattr(d, name) is not None]
-        if not found or which % 3:
-            return
-        document, moment = wishes.chosen(found, which), client.now_ms() - 1
-        self.harness.storage.move_back(document_key(document), name, moment)
-        ended = replace(document, **{name: moment})
-        self.worlds = [world.with_document(ended) for world in self.worlds]
+    def _a_document_ends(self, which: int) -> None:
+        """It expires, or cannot be restored any more."""
+        ends = [
+            (document, name)
+            for document in self._documents()
+            for name in ("expires_at", "purge_after")
+            if getattr(document, name) is not None
+        ]
+        if ends:
+            (document, name), moment = wishes.chosen(ends, which), client.now_ms() - 1
+            self.harness.storage.move_back(document_key(document), name, moment)
+            ended = replace(document, **{name: moment})
+            self.worlds = [world.with_document(ended) for world in self.worlds]
 
-    @rule(wish=wishes.changes)
-    def wait_for_an_expiry(self, wish: Wish) -> None:
-        """By the real clock."""
-        if wish.which % 8:
-            return
+    def _wait_for_an_expiry(self, wish: Wish) -> None:
         request = self._request(replace(wish, kind="patch", more={}, condition="none"))
         moment = client.now_ms() + 250
         assert isinstance(request.act, Patch)
@@ -309,8 +311,10 @@ class Clients(RuleBasedStateMachine):
         """Go on in these worlds, of which what can be seen now leaves fewer."""
         assert worlds, "no world explains what was said"
         self.worlds = worlds
-        for caller in self._tenants().values():
-            self._see(caller, List(include_deleted=True))
+        asking = {request.caller.tenant for request in requests}
+        for tenant, caller in self._tenants().items():
+            if tenant in asking:
+                self._see(caller, List(include_deleted=True))
         for request in requests:
             if isinstance(request.act, Replace):
                 self._see(request.caller, ReadContent(request.act.id))
@@ -337,13 +341,13 @@ class Clients(RuleBasedStateMachine):
     def _check_all(self) -> None:
         """All bytes, both indexes; then the table and the bucket themselves."""
         for tenant, caller in self._tenants().items():
-            documents = self.worlds[0].of(tenant)
-            for document in documents:
+            self._see(caller, List(include_deleted=True))
+            for document in self.worlds[0].of(tenant):
                 self._see(caller, ReadContent(document.id))
             for digest in {d.sha256 for d in self._documents()}:
-                self._see(caller, List(sha256=digest, limit=2))
+                self._see(caller, List(sha256=digest, limit=3))
             for tag in wishes.TAGS:
-                self._see(caller, List(tag=tag, include_deleted=True, limit=2))
+                self._see(caller, List(tag=tag, include_deleted=True, limit=3))
         for tenant in self._tenants():
             problems = [self._disagreement(tenant, world) for world in self.worlds]
             assert None in problems, problems
