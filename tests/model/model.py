@@ -478,7 +478,7 @@ def _after(
         if faulty:
             yield _undone(world, request)
             if not isinstance(held, Answered):
-                yield from _done(world, request, now, said, None)
+                yield from _done(world, request, now, said, None, faulty)
     elif said.word == "request-in-progress":
         if rivals or (isinstance(held, Doubtful) and not held.lapsed):
             yield world
@@ -489,7 +489,7 @@ def _after(
         if held.act == act and said.word == "ok" and said.replayed:
             yield from _replayed(world, request, held, said)
     elif not said.replayed:
-        yield from _done(world, request, now, said, said.word)
+        yield from _done(world, request, now, said, said.word, faulty)
 
 
 def _used_otherwise(held: Answered | Doubtful | None, act: Write) -> bool:
@@ -514,7 +514,7 @@ def _undone(world: World, request: Request) -> World:
 
 
 def _done(
-    world: World, request: Request, now: int, said: Said, word: str | None
+    world: World, request: Request, now: int, said: Said, word: str | None, faulty: bool
 ) -> Iterator[World]:
     """The world with the write done, or refused with `word`. None: if done, then unseen."""
     assert not isinstance(request.act, Read | ReadContent | List)
@@ -522,7 +522,7 @@ def _done(
         changed, shown = perform(world, request, now, Span(said.started, said.ended))
     except Refused as refused:
         if refused.word == word:
-            yield world.with_key(request, None)
+            yield _undone(world, request) if faulty else world.with_key(request, None)
         return
     if word == "ok":
         if (shown is None) != (said.document is None):
