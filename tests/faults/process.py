@@ -9,5 +9,5 @@ from app.__main__ import main
 from tests.faults.injector import FaultyTransport
 
 if __name__ == "__main__":
-    app.bootstrap.Transport = FaultyTransport  # type: ignore[misc]
+    app.bootstrap.Transport = FaultyTransport  # type: ignore[attr-defined]
     sys.exit(main())

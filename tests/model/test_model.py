@@ -45,6 +45,7 @@ from tests.model.model import (
     Create,
     Delete,
     Document,
+    Doubtful,
     Exchange,
     List,
     Patch,
@@ -59,7 +60,7 @@ from tests.model.model import (
     distinct,
 )
 from tests.model.storage import Storage, claim_key, document_key
-from tests.model.wishes import Fault, Wish, perhaps_a_fault
+from tests.model.wishes import Fault, Wish, often_a_fault, perhaps_a_fault
 from tests.support.engines import Engine
 from tests.support.service import Service, running, variables
 
@@ -105,7 +106,7 @@ def harness(ministack: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iter
     trace, log = folder / "trace", folder / "log"
     extra = {**_SETTINGS, "FAULT_TRACE": str(trace)}
     with (
-        running(ministack, NAME, log, module="tests.faults.process", **extra) as service,
+        running(ministack, NAME, log, module="tests.model.process", **extra) as service,
         ThreadPoolExecutor(4) as pool,
     ):
         environment = variables(ministack, NAME, **extra)
@@ -152,20 +153,48 @@ class Clients(RuleBasedStateMachine):
         for wish in wanted:
             self._one(self._request(wish), None)
 
-    @rule(wish=wishes.writes, fault=st.one_of(st.none(), wishes.faults))
-    def write(self, wish: Wish, fault: Fault | None) -> None:
+    @rule(wish=wishes.creates, fault=often_a_fault)
+    def create(self, wish: Wish, fault: Fault | None) -> None:
+        self._one(self._request(wish), fault)
+
+    @rule(wish=wishes.patches, fault=often_a_fault)
+    def patch(self, wish: Wish, fault: Fault | None) -> None:
+        self._one(self._request(wish), fault)
+
+    @rule(wish=wishes.replacements, fault=often_a_fault)
+    def replace_content(self, wish: Wish, fault: Fault | None) -> None:
+        self._one(self._request(wish), fault)
+
+    @rule(wish=wishes.deletions, fault=often_a_fault)
+    def delete(self, wish: Wish, fault: Fault | None) -> None:
+        self._one(self._request(wish), fault)
+
+    @rule(wish=wishes.restorations, fault=often_a_fault)
+    def restore(self, wish: Wish, fault: Fault | None) -> None:
         self._one(self._request(wish), fault)
 
     @rule(wish=st.one_of(wishes.reads, wishes.contents, wishes.lists), fault=perhaps_a_fault)
     def look(self, wish: Wish, fault: Fault | None) -> None:
         self._one(self._request(wish), fault)
 
-    @rule(which=wishes.number, otherwise=wishes.one_in(4), fault=perhaps_a_fault)
-    def repeat(self, which: int, otherwise: bool, fault: Fault | None) -> None:
-        """An earlier request again, with its key; or another one with that key."""
+    @rule(
+        which=wishes.number,
+        doubtful=wishes.one_in(2),
+        otherwise=wishes.one_in(4),
+        later=wishes.one_in(3),
+        fault=perhaps_a_fault,
+    )
+    def repeat(
+        self, which: int, doubtful: bool, otherwise: bool, later: bool, fault: Fault | None
+    ) -> None:
+        """An earlier request again, with its key; or another one with that key. `doubtful`: one
+        that failed, if there is one; `later`: after a minute."""
+        failed = [r for r in self.keyed if isinstance(self.worlds[0].held(r), Doubtful)]
         if not self.keyed:
             return
-        request = wishes.chosen(self.keyed[::-1], which)
+        if later:
+            self._a_minute_passes()
+        request = wishes.chosen((doubtful and failed) or self.keyed[::-1], which)
         self._one(_otherwise(request) if otherwise else request, fault)
 
     # --- at once ----------------------------------------------------------------------------

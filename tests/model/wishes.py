@@ -166,14 +166,11 @@ def _wishes(kind: str, more: st.SearchStrategy[dict[str, Any]]) -> st.SearchStra
 
 
 creates = _wishes("create", _created)
-changes = st.one_of(
-    _wishes("patch", _patched),
-    _wishes("patch", _patched),
-    _wishes("replace", _replaced),
-    _wishes("delete", _nothing),
-    _wishes("restore", _nothing),
-)
-writes = st.one_of(creates, changes)
+patches = _wishes("patch", _patched)
+replacements = _wishes("replace", _replaced)
+deletions = _wishes("delete", _nothing)
+restorations = _wishes("restore", _nothing)
+changes = st.one_of(patches, replacements, deletions, restorations)
 reads = _wishes("read", _nothing)
 contents = _wishes(
     "content",
@@ -197,7 +194,7 @@ lists = _wishes(
         },
     ),
 )
-at_once = st.lists(st.one_of(writes, reads, contents), min_size=2, max_size=4)
+at_once = st.lists(st.one_of(creates, changes, reads, contents), min_size=2, max_size=4)
 
 
 # --- faults ---------------------------------------------------------------------------------
@@ -218,8 +215,9 @@ faults = st.builds(
     operation=number,
     nth=st.sampled_from((1, 1, 1, 1, 2, 3)),
     kind=number,
-    lasting=one_in(5),
+    lasting=one_in(4),
 )
+often_a_fault = st.one_of(st.none(), faults)
 perhaps_a_fault = st.tuples(one_in(3), faults).map(lambda drawn: drawn[1] if drawn[0] else None)
 
 _PARTS = ("CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload")
@@ -251,5 +249,7 @@ def identifier(request: Request, fault: Fault | None, tag: str) -> str:
     if fault is None:
         return tag
     operation = chosen(_operations(request), fault.operation)
-    kind = chosen(faults_of(operation), fault.kind)
+    # Most telling, if they last: what has happened although nobody was told.
+    unseen = ("lost", "server-applied") if fault.lasting else ()
+    kind = chosen((*faults_of(operation), *unseen * 4), fault.kind)
     return plan_id(operation, fault.nth, kind, "on" if fault.lasting else "once", tag)
