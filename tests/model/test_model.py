@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -60,7 +61,7 @@ from tests.model.model import (
     distinct,
 )
 from tests.model.storage import Storage, claim_key, document_key
-from tests.model.wishes import Fault, Wish, often_a_fault, perhaps_a_fault
+from tests.model.wishes import Fault, Wish
 from tests.support.engines import Engine
 from tests.support.service import Service, running, variables
 
@@ -153,37 +154,21 @@ class Clients(RuleBasedStateMachine):
         for wish in wanted:
             self._one(self._request(wish), None)
 
-    @rule(wish=wishes.creates, fault=often_a_fault)
+    @rule(step=wishes.steps)
+    def step(self, step: tuple[str, dict[str, Any]]) -> None:
+        """One of the methods below, by its name."""
+        name, arguments = step
+        getattr(self, name)(**arguments)
+
     def create(self, wish: Wish, fault: Fault | None) -> None:
         self._one(self._request(wish), fault)
 
-    @rule(wish=wishes.patches, fault=often_a_fault)
-    def patch(self, wish: Wish, fault: Fault | None) -> None:
+    def change(self, wish: Wish, fault: Fault | None) -> None:
         self._one(self._request(wish), fault)
 
-    @rule(wish=wishes.replacements, fault=often_a_fault)
-    def replace_content(self, wish: Wish, fault: Fault | None) -> None:
-        self._one(self._request(wish), fault)
-
-    @rule(wish=wishes.deletions, fault=often_a_fault)
-    def delete(self, wish: Wish, fault: Fault | None) -> None:
-        self._one(self._request(wish), fault)
-
-    @rule(wish=wishes.restorations, fault=often_a_fault)
-    def restore(self, wish: Wish, fault: Fault | None) -> None:
-        self._one(self._request(wish), fault)
-
-    @rule(wish=st.one_of(wishes.reads, wishes.contents, wishes.lists), fault=perhaps_a_fault)
     def look(self, wish: Wish, fault: Fault | None) -> None:
         self._one(self._request(wish), fault)
 
-    @rule(
-        which=wishes.number,
-        doubtful=wishes.one_in(2),
-        otherwise=wishes.one_in(4),
-        later=wishes.one_in(3),
-        fault=perhaps_a_fault,
-    )
     def repeat(
         self, which: int, doubtful: bool, otherwise: bool, later: bool, fault: Fault | None
     ) -> None:
@@ -199,12 +184,6 @@ class Clients(RuleBasedStateMachine):
 
     # --- at once ----------------------------------------------------------------------------
 
-    @rule(
-        wanted=wishes.at_once,
-        faults=st.lists(perhaps_a_fault, min_size=4, max_size=4),
-        together=wishes.one_in(2),
-        twins=wishes.one_in(3),
-    )
     def at_once(
         self, wanted: list[Wish], faults: list[Fault | None], together: bool, twins: bool
     ) -> None:
@@ -217,7 +196,6 @@ class Clients(RuleBasedStateMachine):
             requests[1] = requests[0]
         self._all(requests, faults)
 
-    @rule(wish=wishes.changes, racers=st.integers(2, 4))
     def race(self, wish: Wish, racers: int) -> None:
         """The same change with the same condition, several times: the model lets one win."""
         request = self._request(replace(wish, condition="current", keyed=False, foreign=False))
@@ -225,10 +203,6 @@ class Clients(RuleBasedStateMachine):
 
     # --- time -------------------------------------------------------------------------------
 
-    @rule(
-        what=st.sampled_from(("a minute", "a minute", "a day", "its end", "its end", "for real")),
-        wish=wishes.changes,
-    )
     def time_passes(self, what: str, wish: Wish) -> None:
         """As the table sees it, but for a short wait now and then."""
         if what == "a minute":

@@ -165,12 +165,18 @@ def _wishes(kind: str, more: st.SearchStrategy[dict[str, Any]]) -> st.SearchStra
     )
 
 
+def _by_weight(*weighted: tuple[st.SearchStrategy[Any], int]) -> st.SearchStrategy[Any]:
+    """`one_of`, which takes no weights."""
+    strategies = [strategy for strategy, weight in weighted for _ in range(weight)]
+    return st.integers(0, len(strategies) - 1).flatmap(lambda drawn: strategies[drawn])
+
+
 creates = _wishes("create", _created)
 patches = _wishes("patch", _patched)
 replacements = _wishes("replace", _replaced)
 deletions = _wishes("delete", _nothing)
 restorations = _wishes("restore", _nothing)
-changes = st.one_of(patches, replacements, deletions, restorations)
+changes = _by_weight((patches, 4), (replacements, 2), (deletions, 1), (restorations, 1))
 reads = _wishes("read", _nothing)
 contents = _wishes(
     "content",
@@ -194,7 +200,9 @@ lists = _wishes(
         },
     ),
 )
-at_once = st.lists(st.one_of(creates, changes, reads, contents), min_size=2, max_size=4)
+several = st.lists(
+    _by_weight((changes, 6), (creates, 1), (reads, 1), (contents, 1)), min_size=2, max_size=4
+)
 
 
 # --- faults ---------------------------------------------------------------------------------
@@ -253,3 +261,48 @@ def identifier(request: Request, fault: Fault | None, tag: str) -> str:
     unseen = ("lost", "server-applied") if fault.lasting else ()
     kind = chosen((*faults_of(operation), *unseen * 4), fault.kind)
     return plan_id(operation, fault.nth, kind, "on" if fault.lasting else "once", tag)
+
+
+# --- steps ----------------------------------------------------------------------------------
+
+_ARGUMENTS: dict[str, tuple[int, dict[str, st.SearchStrategy[Any]]]] = {
+    "change": (8, {"wish": changes, "fault": often_a_fault}),
+    "create": (3, {"wish": creates, "fault": often_a_fault}),
+    "look": (2, {"wish": st.one_of(reads, contents, lists), "fault": perhaps_a_fault}),
+    "repeat": (
+        3,
+        {
+            "which": number,
+            "doubtful": one_in(2),
+            "otherwise": one_in(4),
+            "later": one_in(3),
+            "fault": perhaps_a_fault,
+        },
+    ),
+    "at_once": (
+        4,
+        {
+            "wanted": several,
+            "faults": st.lists(perhaps_a_fault, min_size=4, max_size=4),
+            "together": one_in(2),
+            "twins": one_in(3),
+        },
+    ),
+    "race": (2, {"wish": changes, "racers": st.integers(2, 4)}),
+    "time_passes": (
+        2,
+        {
+            "what": st.sampled_from(("a minute", "a day", "its end", "its end", "for real")),
+            "wish": changes,
+        },
+    ),
+}
+
+# One strategy rather than a rule for each: of many rules Hypothesis leaves some out of each run,
+# and few runs must do.
+steps = _by_weight(
+    *(
+        (st.tuples(st.just(name), st.fixed_dictionaries(arguments)), weight)
+        for name, (weight, arguments) in _ARGUMENTS.items()
+    )
+)
