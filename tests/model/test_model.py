@@ -8,6 +8,7 @@ what the model says; at the end of a run so must the table and the bucket.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import itertools
 import json
 import os
@@ -400,6 +401,8 @@ def _otherwise(request: Request) -> Request:
 
 
 def test_the_service_is_what_its_model_says(harness: Harness) -> None:
+    if FULL:
+        faulthandler.cancel_dump_traceback_later()  # it takes as long as it takes
     run_state_machine_as_test(
         lambda: Clients(harness),  # type: ignore[arg-type]
         settings=settings(

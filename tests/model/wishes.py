@@ -6,6 +6,7 @@ again: documents and keys are chosen by number, among those that are there.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -160,7 +161,7 @@ def _wishes(kind: str, more: st.SearchStrategy[dict[str, Any]]) -> st.SearchStra
         which=number,
         foreign=one_in(12),
         condition=_conditions,
-        keyed=one_in(2),
+        keyed=one_in(3),
         more=more,
     )
 
@@ -223,7 +224,7 @@ faults = st.builds(
     operation=number,
     nth=st.sampled_from((1, 1, 1, 1, 2, 3)),
     kind=number,
-    lasting=one_in(4),
+    lasting=one_in(3),
 )
 often_a_fault = st.one_of(st.none(), faults)
 perhaps_a_fault = st.tuples(one_in(3), faults).map(lambda drawn: drawn[1] if drawn[0] else None)
@@ -246,7 +247,7 @@ def _operations(request: Request) -> tuple[str, ...]:
         if act.digest == "wrong":
             return (*keyed, *_REMOVING, "DeleteObject", "DeleteItem")
         storing = _PARTS if len(act.content) > 5 * MiB else ("PutObject",)
-        return (*keyed, "PutItem", *storing, "TransactWriteItems", "TransactWriteItems")
+        return (*keyed, "PutItem", *storing, *["TransactWriteItems"] * 4)
     together = request.key is not None or (isinstance(act, Patch) and "tags" in act.fields)
     commit = "TransactWriteItems" if together else "UpdateItem"
     return (*keyed, *[commit] * 4, "GetItem", *(["DeleteItem"] if request.key else []))
@@ -257,9 +258,9 @@ def identifier(request: Request, fault: Fault | None, tag: str) -> str:
     if fault is None:
         return tag
     operation = chosen(_operations(request), fault.operation)
-    # Most telling, if they last: what has happened although nobody was told.
-    unseen = ("lost", "server-applied") if fault.lasting else ()
-    kind = chosen((*faults_of(operation), *unseen * 4), fault.kind)
+    # Most telling is what has happened although nobody was told.
+    unseen = ("lost", "server-applied") * (4 if fault.lasting else 2)
+    kind = chosen((*faults_of(operation), *unseen), fault.kind)
     return plan_id(operation, fault.nth, kind, "on" if fault.lasting else "once", tag)
 
 
@@ -273,9 +274,9 @@ _ARGUMENTS: dict[str, tuple[int, dict[str, st.SearchStrategy[Any]]]] = {
         3,
         {
             "which": number,
-            "doubtful": one_in(2),
+            "doubtful": one_in(4).map(operator.not_),
             "otherwise": one_in(4),
-            "later": one_in(3),
+            "later": one_in(2),
             "fault": perhaps_a_fault,
         },
     ),
