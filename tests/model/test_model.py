@@ -43,6 +43,7 @@ from tests.model import client, wishes
 from tests.model.conftest import report
 from tests.model.model import (
     Act,
+    Answered,
     Caller,
     Create,
     Delete,
@@ -68,7 +69,7 @@ from tests.support.service import Service, running, variables
 
 NAME = "model"
 FULL = os.environ.get("STRONGROOM_FULL") == "1"
-EXAMPLES = int(os.environ.get("STRONGROOM_MODEL_EXAMPLES", "150" if FULL else "15"))
+EXAMPLES = int(os.environ.get("STRONGROOM_MODEL_EXAMPLES", "150" if FULL else "12"))
 STEPS = 50 if FULL else 30
 SCOPES = frozenset({"documents:read", "documents:write"})
 _SETTINGS = {"REQUEST_DEADLINE_SECONDS": "1", "UPLOAD_PART_BYTES": str(5 * wishes.MiB)}
@@ -175,12 +176,13 @@ class Clients(RuleBasedStateMachine):
     ) -> None:
         """An earlier request again, with its key; or another one with that key. `doubtful`: one
         that failed, if there is one; `later`: after a minute."""
-        failed = [r for r in self.keyed if isinstance(self.worlds[0].held(r), Doubtful)]
         if not self.keyed:
             return
         if later:
             self._a_minute_passes()
-        request = wishes.chosen((doubtful and failed) or self.keyed[::-1], which)
+        kind = Doubtful if doubtful and not otherwise else Answered
+        liked = [r for r in self.keyed if isinstance(self.worlds[0].held(r), kind)]
+        request = wishes.chosen((liked or self.keyed)[::-1], which)
         self._one(_otherwise(request) if otherwise else request, fault)
 
     # --- at once ----------------------------------------------------------------------------
@@ -393,7 +395,7 @@ def _otherwise(request: Request) -> Request:
         if act.digest == "none" and act.content:
             other = replace(act, content=act.content[:-1] + b"?")  # told by the bytes alone
     elif isinstance(act, Patch):
-        other = replace(act, fields={**act.fields, "name": "another"})
+        other = replace(act, fields={**act.fields, "name": "z.txt"})
     else:
         assert isinstance(act, Delete | Restore)
         other = replace(act, if_match='"77"')

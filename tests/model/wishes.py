@@ -275,7 +275,7 @@ _ARGUMENTS: dict[str, tuple[int, dict[str, st.SearchStrategy[Any]]]] = {
         {
             "which": number,
             "doubtful": one_in(4).map(operator.not_),
-            "otherwise": one_in(4),
+            "otherwise": one_in(3),
             "later": one_in(2),
             "fault": perhaps_a_fault,
         },
