@@ -33,8 +33,8 @@ _THROTTLED = frozenset(
 # Reasons that the table itself will end, so that waiting is worth while.
 _PATIENT = frozenset({"busy", "throttled"})
 _BUSY = frozenset({"TransactionConflictException", "TransactionInProgressException"})
-# Whether these were answered or not, nothing has changed.
-_READS = frozenset({"BatchGetItem", "DescribeTable", "GetItem", "Query", "Scan"})
+# Nothing can have happened unseen where nothing is written.
+_READS = frozenset({"BatchGetItem", "GetItem", "Query", "Scan"})
 # An answer takes milliseconds; a longer wait is better spent on another connection.
 _ATTEMPT_SECONDS = 2.5
 _FIRST_PAUSE_SECONDS = 0.02
@@ -182,7 +182,7 @@ class DynamoDB:
         answer = _parse(reply.body)
         if reply.status == 200:
             if answer is None:  # a proxy's page must not pass for "there is no such item"
-                backoff.lost = True
+                backoff.lost |= operation not in _READS
                 return "garbled", None
             return "", answer
         return self._refused(operation, reply.status, answer or {}, backoff)

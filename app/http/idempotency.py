@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from sanic.response import HTTPResponse
 
@@ -13,9 +13,11 @@ from app.http.headers import idempotency_key
 from app.problems import IdempotencyMismatch, RequestInProgress
 from app.storage.attempt import Attempt
 from app.storage.errors import OutcomeUnknown, StorageError, Unavailable
-from app.storage.records import Answer, Claim, Document, new_write_id
+from app.storage.records import Answer, Claim, Document, Tenant, new_write_id
 from app.storage.tables import ClaimLost, ClaimTaken, IdempotencyTable
 from app.tasks import Tasks
+
+log = logging.getLogger("strongroom.http")
 
 # What tells one request from another, beside method, path, query, length and body.
 _DECLARED = (
@@ -55,7 +57,7 @@ class Idempotency:
         except ClaimTaken as taken:
             return await self._replay(exchange, claim, taken)
         except OutcomeUnknown as unknown:  # of the claim: what was asked for has not begun
-            self._tasks.background(self._table.release_claim(exchange.caller.tenant, claim))
+            self._tasks.background(self._release(exchange.caller.tenant, claim))
             raise Unavailable(unknown.detail, unknown.retry_after) from unknown
         return await self._first(exchange, Attempt(claim, render), action)
 
@@ -68,14 +70,21 @@ class Idempotency:
         except Exception:
             # Nothing has happened under this key, so a corrected request may use it.
             if not attempt.committing:
-                with suppress(StorageError):  # the lease will end by itself
-                    await self._tasks.shielded(self._table.release_claim(tenant, attempt.claim))
+                await self._tasks.shielded(self._release(tenant, attempt.claim))
             raise
         except BaseException:
             if not attempt.committing:
-                self._tasks.background(self._table.release_claim(tenant, attempt.claim))
+                self._tasks.background(self._release(tenant, attempt.claim))
             raise
         return answer_response(attempt.render(document))
+
+    async def _release(self, tenant: Tenant, claim: Claim) -> None:
+        """Why the request failed is what its client has to know, whatever becomes of the key: it
+        is free at the latest when the lease ends."""
+        try:
+            await self._table.release_claim(tenant, claim)
+        except StorageError as error:
+            log.warning("a key was not given back", extra={"reason": str(error)})
 
     async def _replay(self, exchange: Exchange, claim: Claim, taken: ClaimTaken) -> HTTPResponse:
         if taken.fingerprint != claim.fingerprint:

@@ -17,7 +17,7 @@ from app.aws.transport import AnswerLost, NotSent, Reply
 from app.storage import deadline
 from app.storage.errors import Contention, OutcomeUnknown, Unavailable
 from app.storage.records import Change, Checksum, Document, Intent, Tenant
-from app.storage.tables import Conflict, IntentClosed
+from app.storage.tables import Conflict, Index, IntentClosed
 
 ACME = Tenant("acme")
 BEFORE = Document(
@@ -142,6 +142,17 @@ async def test_a_write_that_is_never_answered_is_no_refusal() -> None:
     adapter, _ = table(AnswerLost("x"), seconds=0.3)
     with pytest.raises(OutcomeUnknown):
         await adapter.commit(ACME, change())
+
+
+@pytest.mark.parametrize("answer", [AnswerLost("x"), an_error("InternalServerError", 500)])
+async def test_a_read_that_is_never_answered_has_no_outcome(answer: Any) -> None:
+    adapter, _ = table(answer, seconds=0.3)
+    with pytest.raises(Unavailable) as refused:
+        await adapter.read(ACME, BEFORE.id)
+    assert not isinstance(refused.value, OutcomeUnknown)
+    with pytest.raises(Unavailable) as refused:
+        await adapter.page(ACME, Index(), below=None, above=None, limit=1)
+    assert not isinstance(refused.value, OutcomeUnknown)
 
 
 async def test_a_write_that_is_never_sent_has_not_happened() -> None:
