@@ -16,7 +16,7 @@ RUN --mount=type=secret,id=ca \
     && pip install --require-hashes --no-deps --only-binary :all: --no-compile --no-cache-dir \
         --disable-pip-version-check --quiet -r requirements.txt
 # Away with what only installs; with the descriptions of the AWS services that neither the
-# credential chain nor `provision` calls (27 MB of botocore); and with scripts.
+# credential chain nor `provision` calls (25 MB of botocore); and with scripts.
 RUN pip uninstall --yes --quiet pip setuptools \
     && find /opt/venv/lib/python3*/site-packages/botocore/data -mindepth 1 -maxdepth 1 -type d \
         ! -name dynamodb ! -name s3 ! -name sts ! -name sso ! -name sso-oidc ! -name signin \
