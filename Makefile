@@ -12,7 +12,7 @@ dev: install-dev ## run the service on an embedded emulator (PORT=8000, ARGS=...
 	@.venv/bin/python -m app dev $(ARGS)
 
 test: install-test ## run the tests (ARGS='-k name')
-	@.venv/bin/python -m pytest -q $(ARGS)
+	@.venv/bin/python -m pytest -q -n 3 --dist loadfile $(ARGS)
 
 lint: install-test ## style, types, and the direction of dependencies
 	@.venv/bin/ruff check

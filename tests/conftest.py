@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import engines
+from tests.support import engines, tried
 from tests.support.engines import Engine
 
 _connect = socket.socket.connect
@@ -70,3 +70,22 @@ def dynamodb_engine(request: pytest.FixtureRequest) -> Engine:
 @pytest.fixture(params=["moto", "ministack", "versitygw"])
 def s3_engine(request: pytest.FixtureRequest) -> Engine:
     return engines.engine(request, request.param)
+
+
+# --- how much was tried, from whichever process it was tried in ------------------------------
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["tried"] = tried.lines
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    tried.lines += getattr(node, "workeroutput", {}).get("tried", [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in tried.lines:
+        terminalreporter.write_line(f"tried: {line}")

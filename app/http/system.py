@@ -111,8 +111,10 @@ class SystemRoutes:
         alive = json_content("It is", _object(status=_OK))
         checks = _object(**dict.fromkeys(self._checks, _OK))
         ready = json_content("They can", _object(status=_OK, checks=checks))
-        number = {"type": "integer", "minimum": 0}
-        limits = json_content("By name and unit", _object(**dict.fromkeys(self._limits, number)))
+        number = {"type": ["number", "null"], "minimum": 0}
+        limits = json_content(
+            "By name and unit; null: no limit", _object(**dict.fromkeys(self._limits, number))
+        )
         itself = json_content("OpenAPI 3.1", {"type": "object", "required": ["openapi", "paths"]})
         routes = [
             _route("livez", "/livez", self.livez, "The process is alive", {"200": alive}),

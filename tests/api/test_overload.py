@@ -18,6 +18,7 @@ import pytest
 from tests.api.conftest import Tight, leaks
 from tests.support.engines import Engine
 from tests.support.service import Answer, Service, eventually, read_answer, reset, running
+from tests.support.tried import tried
 
 FULL = os.environ.get("STRONGROOM_FULL") == "1"
 MiB = 1024 * 1024
@@ -346,7 +347,7 @@ def test_hundreds_of_clients_that_wait_keep_nobody_out(
                 assert service.create(b"between")["size"] == 7
                 slowest = max(slowest, time.monotonic() - started)
             memory = service.metric("process_resident_memory_bytes") / MiB
-            print(f"{how}: slowest {slowest * 1000:.0f} ms, {memory:.0f} MiB")
+            tried(f"{how}: slowest {slowest * 1000:.0f} ms, {memory:.0f} MiB")
             assert slowest < 5
             assert memory < 350
         eventually(lambda: not leaks(service), 30)

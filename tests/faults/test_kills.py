@@ -27,6 +27,7 @@ from tests.faults.operations import (
 from tests.faults.world import DAY_MS, World
 from tests.support.engines import Engine
 from tests.support.service import Answer, Service, running
+from tests.support.tried import tried as report
 
 FULL = os.environ.get("STRONGROOM_FULL") == "1"
 _WRITES = {
@@ -155,7 +156,7 @@ def test_a_process_killed_at_any_step_leaves_all_or_nothing(world: World, tmp_pa
     assert world.faults(swept=False) == []
     world.sweep(later_ms=DAY_MS)
     assert world.faults(swept=True) == []
-    print(f"\n{len(tried)} kills")
+    report(f"{len(tried)} kills")
 
 
 def test_the_sweeper_may_come_at_any_step(world: World, tmp_path: Path) -> None:
@@ -187,7 +188,7 @@ def test_the_sweeper_may_come_at_any_step(world: World, tmp_path: Path) -> None:
         assert settled(world) == []
     world.sweep(later_ms=DAY_MS)
     assert world.faults(swept=True) == []
-    print(f"\n{len(tried)} pauses, {swept.intents} intents reaped under their writers")
+    report(f"{len(tried)} pauses, {swept.intents} intents reaped under their writers")
 
 
 def key_of(step: Step, client: Client) -> dict[str, str]:

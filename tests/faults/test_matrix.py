@@ -32,6 +32,7 @@ from tests.faults.operations import (
 from tests.faults.world import DAY_MS, World
 from tests.support.engines import engine
 from tests.support.service import Answer, Service, running
+from tests.support.tried import tried
 
 FULL = os.environ.get("STRONGROOM_FULL") == "1"
 # Enough to strike each call of each operation both ways: refused, and applied unseen.
@@ -203,26 +204,26 @@ def _after_again(
 
 
 def test_no_fault_of_any_call_loses_leaks_or_lies(matrix: Matrix) -> None:
-    tried = matrix.cases
+    struck_cases = matrix.cases
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = pool.map(lambda pair: strike(matrix, *pair), enumerate(tried))
+        found = pool.map(lambda pair: strike(matrix, *pair), enumerate(struck_cases))
         wrong = [text for texts in found for text in texts]
     wrong += matrix.missed()
     assert not wrong, "\n".join([*wrong[:20], f"{len(wrong)} in all"])
-    settle_the_unknown(matrix, tried)
+    settle_the_unknown(matrix, struck_cases)
     time.sleep(2)
     assert matrix.world.faults(swept=False) == []
     matrix.world.sweep(later_ms=DAY_MS)
     assert matrix.world.faults(swept=True) == []
-    report(matrix, tried)
+    report(matrix, struck_cases)
 
 
-def settle_the_unknown(matrix: Matrix, tried: list[Case]) -> None:
+def settle_the_unknown(matrix: Matrix, cases: list[Case]) -> None:
     """Once the lease of an uncertain request has ended, asking again settles it, once."""
     running_claims = [item for item in matrix.world.items("I#") if item["state"]["S"] == "running"]
     for item in running_claims:
         matrix.world.update(item, lease_ends=0)
-    for number, case in enumerate(tried):
+    for number, case in enumerate(cases):
         operation = case.operation
         if not operation.keyed or operation.before or not operation.after:
             continue
@@ -232,12 +233,12 @@ def settle_the_unknown(matrix: Matrix, tried: list[Case]) -> None:
         assert state_of(client) == [operation.after], str(case)
 
 
-def report(matrix: Matrix, tried: list[Case]) -> None:
+def report(matrix: Matrix, cases: list[Case]) -> None:
     struck: dict[str, set[str]] = defaultdict(set)
-    for case in tried:
+    for case in cases:
         struck[case.call].add(case.fault)
-    print(
-        f"\n{len(tried)} cases on {matrix.world.tables.name} and {matrix.world.objects.name}: "
+    tried(
+        f"{len(cases)} cases on {matrix.world.tables.name} and {matrix.world.objects.name}: "
         f"{matrix.struck().total()} faults in {len(OPERATIONS)} operations, calls: "
         + ", ".join(f"{call} ({len(faults)} kinds)" for call, faults in sorted(struck.items()))
     )

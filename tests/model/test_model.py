@@ -40,7 +40,6 @@ from app.settings import load_settings
 from app.storage.records import ApiKey, Tenant
 from tests.faults.injector import parse_plan
 from tests.model import client, wishes
-from tests.model.conftest import report
 from tests.model.model import (
     Act,
     Answered,
@@ -66,6 +65,7 @@ from tests.model.storage import Storage, claim_key, document_key
 from tests.model.wishes import Fault, Wish
 from tests.support.engines import Engine
 from tests.support.service import Service, running, variables
+from tests.support.tried import tried
 
 NAME = "model"
 FULL = os.environ.get("STRONGROOM_FULL") == "1"
@@ -117,7 +117,7 @@ def harness(ministack: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iter
         started = time.monotonic()
         yield harness
         seconds = time.monotonic() - started
-    report(f"{_told(harness.counts, trace)}, in {seconds:.0f} s")
+    tried(f"{_told(harness.counts, trace)}, in {seconds:.0f} s")
     assert "unexpected" not in log.read_text()
 
 
