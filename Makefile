@@ -1,6 +1,6 @@
 # Everything that people and CI do with this project. `make` or `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint format lock bench-memory image ci clean install-dev install-test
+.PHONY: help dev test lint format lock bench-memory soak image ci clean install-dev install-test
 
 ARGS ?=
 
@@ -29,6 +29,9 @@ bench-memory: install-test ## memory of large uploads and downloads, against its
 
 image: ## build the container image into build/image.tar (BASE_IMAGE=..., ARGS=--help)
 	@python=$$(scripts/python) && "$$python" scripts/image build $(ARGS)
+
+soak: install-test ## ten minutes of steady load with faults on; all must be as before after it
+	@.venv/bin/python load/soak.py $(ARGS)
 
 lock: ## resolve the dependencies anew into poetry.lock (needs Poetry 2)
 	@poetry lock --regenerate

@@ -50,7 +50,13 @@ _STRUCK = [
     *("GetItem", "PutItem", "UpdateItem", "TransactWriteItems", "PutObject", "GetObject"),
     *("CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "DeleteObject"),
 ]
-_GAUGES = re.compile(r"^(strongroom_\w+)(?:\{[^}]*\})? ([0-9.e+-]+)$", re.MULTILINE)
+_GAUGES = re.compile(r'^strongroom_(\w+)(?:\{\w+="(\w+)"\})? ([0-9.e+-]+)$', re.MULTILINE)
+# What must be nothing once the load has ended.
+_LEFT = [
+    *("requests_in_flight.service", "requests_in_flight.client", "tasks", "uploads_waiting"),
+    *("upload_memory_bytes.used", "aws_connections_waiting.table"),
+    "aws_connections_waiting.bucket",
+]
 
 
 class Soak:
@@ -110,12 +116,11 @@ class Soak:
             "answers": self.answers.total(),
         }
         text = self.service.request("GET", "/metrics", key=None).body.decode()
-        for name, value in _GAUGES.findall(text):
+        for name, label, value in _GAUGES.findall(text):
             if not name.endswith(("_total", "_bucket", "_count", "_sum", "_created")):
-                found[name] = found.get(name, 0.0) + float(value)
+                found[f"{name}.{label}" if label else name] = float(value)
         self.samples.append(found)
-        shown = "  ".join(f"{k.removeprefix('strongroom_')} {v:g}" for k, v in found.items())
-        print(shown, flush=True)
+        print("  ".join(f"{k} {v:g}" for k, v in list(found.items())[:6]), flush=True)
 
     def run(self, seconds: float, rate: float) -> None:
         """`rate` operations a second from a schedule, whatever the answers take."""
@@ -147,6 +152,11 @@ def verdict(soak: Soak) -> dict[str, Any]:
     tenth = max(1, len(memory) // 10)
     early, late = statistics.median(memory[tenth : 2 * tenth]), statistics.median(memory[-tenth:])
     last = soak.samples[-1]
+    left_over = {name: last[name] for name in _LEFT}
+    in_use = [
+        last[f"aws_connections_open.{backend}"] - last[f"aws_connections_idle.{backend}"]
+        for backend in ("table", "bucket")
+    ]
     open_intents = len(soak.world.items("W#"))
     unknown = soak.answers[f"503 {UNKNOWN}"]
     before = soak.world.faults(swept=False)
@@ -157,8 +167,8 @@ def verdict(soak: Soak) -> dict[str, Any]:
         "wrong": (soak.wrong[:10], not soak.wrong),
         "memory_growth_mib": (round(late - early, 1), late - early <= GROWTH_LIMIT),
         "memory_peak_mib": (round(max(memory), 1), max(memory) <= _MEMORY_LIMIT),
-        "requests_in_flight": (n := last["strongroom_requests_in_flight"], n <= 1),  # the scrape
-        "tasks": (n := last.get("strongroom_tasks", 0.0), n == 0),
+        "left_over": (left_over, not any(left_over.values())),
+        "connections_in_use": (in_use, not any(in_use)),
         "descriptors": (n := last["descriptors"], n <= soak.samples[1]["descriptors"] + 40),
         # Only an uncertain commit may leave one, for the sweeper to find once it has lapsed.
         "open_intents": (open_intents, open_intents <= unknown),
