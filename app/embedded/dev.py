@@ -150,6 +150,7 @@ def _settings(host: str, port: int) -> Settings:
         "port": port,
     }
     defaults = {"APP_ENV": "dev", "LOG_FORMAT": "text", "DRAIN_SECONDS": "5"}
+    defaults["SHUTDOWN_GRACE_SECONDS"] = "0"  # nobody balances load before it
     given |= {k.lower(): v for k, v in defaults.items() if not os.environ.get(k)}
     return load_settings(**given)
 
