@@ -11,6 +11,7 @@ from sanic.response import HTTPResponse
 from app.http.exchange import Exchange, answer_response
 from app.http.headers import idempotency_key
 from app.problems import IdempotencyMismatch, RequestInProgress
+from app.storage import deadline
 from app.storage.attempt import Attempt
 from app.storage.errors import OutcomeUnknown, StorageError, Unavailable
 from app.storage.records import Answer, Claim, Document, Tenant, new_write_id
@@ -31,6 +32,8 @@ _DECLARED = (
     "if-match",
     "if-none-match",
 )
+
+_RELEASE_SECONDS = 2.0
 
 Render = Callable[[Document], Answer]
 Action = Callable[[Attempt | None], Awaitable[Document]]
@@ -81,6 +84,7 @@ class Idempotency:
     async def _release(self, tenant: Tenant, claim: Claim) -> None:
         """Why the request failed is what its client has to know, whatever becomes of the key: it
         is free at the latest when the lease ends."""
+        deadline.start(_RELEASE_SECONDS)  # the request's own time may be used up
         try:
             await self._table.release_claim(tenant, claim)
         except StorageError as error:
