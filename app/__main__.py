@@ -104,10 +104,13 @@ def _sweep(options: argparse.Namespace) -> int:
     async def work(backends: Any) -> None:
         nonlocal failed
         sweeper = Sweeper(backends.upkeep, backends.objects, _now_ms, dry_run=options.dry_run)
-        async with progress(lambda: _counts(sweeper.report)):
-            report = await sweeper.run()
-        failed = report.failed
-        _report({"dry_run": options.dry_run, **dataclasses.asdict(report)}, options.json)
+        try:
+            async with progress(lambda: _counts(sweeper.report)):
+                await sweeper.run()
+        finally:  # what has been removed is told, however it ended
+            failed = sweeper.report.failed
+            report = {"dry_run": options.dry_run, **dataclasses.asdict(sweeper.report)}
+            _report(report, options.json)
 
     code = _with_backends(options, work)
     if failed:
@@ -119,11 +122,15 @@ def _verify(options: argparse.Namespace) -> int:
     from app.upkeep.progress import progress
     from app.upkeep.verify import Verification, Verifier
 
+    settings = _settings(options)
+    bytes_too = "sizes" if options.sizes_only else "contents"
+    place = f"{bytes_too} of {settings.dynamodb_table} and {settings.s3_bucket}"
     file = Path(options.state) if options.state else None
     try:
-        state = _stored_verification(file)
+        state = _stored_verification(file, place)
+        _store_verification(file, state)  # so that a place that cannot be written is told now
     except (OSError, ValueError, TypeError, KeyError) as error:
-        return _fail(f"--state {file}: {error!r}. Name another file, or remove it.", 2)
+        return _fail(f"--state {file}: {error}. Name another file, or remove it.", 2)
     findings = 0
 
     async def work(backends: Any) -> None:
@@ -140,10 +147,13 @@ def _verify(options: argparse.Namespace) -> int:
         )
         async with progress(lambda: _counts(verifier.state)):
             done: Verification = await verifier.run()
-        findings = len(done.findings)
+        findings = len(done.findings) + done.unlisted
         _report(done.as_json(), options.json)
 
-    code = _with_backends(options, work)
+    try:
+        code = _with_backends(options, work)
+    except OSError as error:  # the state could not be kept
+        return _fail(f"the verification is not finished: {error}", _UNFINISHED)
     if code == 1:
         hint = f"go on with --state {file}" if file else "--state FILE makes it resumable"
         return _fail(f"the verification is not finished; {hint}", _UNFINISHED)
@@ -155,14 +165,18 @@ def _verify(options: argparse.Namespace) -> int:
 _UNFINISHED = 3
 
 
-def _stored_verification(file: Path | None) -> Any:
-    """What an interrupted run has left in the file; None to begin anew."""
+def _stored_verification(file: Path | None, place: str) -> Any:
+    """What an interrupted run has left in the file; a new beginning if there is nothing."""
     from app.upkeep.verify import Verification
 
     if file is None or not file.exists():
-        return None
+        return Verification(place)
     state = Verification.from_json(json.loads(file.read_text()))
-    return None if state.finished else state
+    if state.finished:
+        return Verification(place)
+    if state.place != place:
+        raise ValueError(f"it is about the {state.place}, not the {place}")
+    return state
 
 
 def _store_verification(file: Path | None, state: Any) -> None:

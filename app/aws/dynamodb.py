@@ -198,9 +198,10 @@ class DynamoDB:
             # The same token's first try is still under way: its outcome is not known yet.
             backoff.lost |= code == "TransactionInProgressException"
             return "busy", None
-        if status >= 500:
+        if status >= 500 or not code:
+            # A refusal without a code is not DynamoDB's: a gateway may have passed the call on.
             backoff.lost |= operation not in _READS
-            return "server error", None
+            return "server error" if status >= 500 else "garbled", None
         if code in ("ConditionalCheckFailedException", "TransactionCanceledException"):
             self._observe(operation, "refused", 0.0)
             raise Refusal(code, body)

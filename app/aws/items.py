@@ -293,8 +293,16 @@ def api_key(item: Item) -> ApiKey:
 _INDEX_KINDS = {"TAG": "tag", "SHA": "sha256"}
 
 
-def found(item: Item) -> Found | None:
-    """The record that an item is; None for those that stand for themselves alone."""
+def found(item: Item) -> Found | str | None:
+    """The record that an item is; None for those that stand for themselves alone; its key for
+    one that cannot be read."""
+    try:
+        return _found(item)
+    except (KeyError, ValueError, TypeError):
+        return f"{item['PK'].get('S')} {item['SK'].get('S')}"
+
+
+def _found(item: Item) -> Found | None:
     kind, _, rest = item["PK"]["S"].partition("#")
     if kind == "W":
         return open_intent(item)

@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import unquote_plus
 
 from app.aws.credentials import CredentialSource
 from app.aws.endpoints import Endpoint
@@ -25,7 +26,7 @@ from app.aws.s3_upload import LengthMismatch, MiB, Upload, Uploads
 from app.aws.transport import Reply, Transport
 from app.storage import deadline
 from app.storage.budget import ByteBudget
-from app.storage.errors import ObjectMissing, Unavailable
+from app.storage.errors import ObjectMissing, ObjectUnreadable, Unavailable
 from app.storage.objects import StoredObject, UnfinishedUpload
 
 __all__ = ["LengthMismatch", "S3ObjectStore"]
@@ -188,25 +189,28 @@ class S3ObjectStore:
         for upload in uploads:
             await self.abort(upload, ends)
 
-    async def abort(self, upload: UnfinishedUpload, ends: float | None = None) -> None:
+    async def abort(self, upload: UnfinishedUpload, ends: float | None = None) -> bool:
         query = [("uploadId", upload.upload_id)]
-        await self._remove("AbortMultipartUpload", upload.key, query, ends or deadline.end())
+        return await self._remove("AbortMultipartUpload", upload.key, query, ends or deadline.end())
 
     async def _remove(
         self, operation: str, key: str, query: list[tuple[str, str]], ends: float
-    ) -> None:
+    ) -> bool:
+        """False if there is nothing to remove."""
         try:
             await self._client.call(operation, "DELETE", key, query=query, ends=ends)
         except S3Error as error:
-            if not error.missing and error.code != "NoSuchUpload":
-                raise
+            if error.missing or error.code == "NoSuchUpload":
+                return False
+            raise
+        return True
 
     async def _unfinished(self, prefix: str, ends: float | None) -> AsyncIterator[UnfinishedUpload]:
         async for page in self._pages(
             "ListMultipartUploads", "uploads", prefix, "upload-id-marker", ends
         ):
             for upload in children(page, "Upload"):
-                yield UnfinishedUpload(text_of(upload, "Key"), text_of(upload, "UploadId"))
+                yield UnfinishedUpload(_key_of(page, upload, "Key"), text_of(upload, "UploadId"))
 
     async def _versions(self, key: str, ends: float) -> list[str]:
         """The ids of all versions and delete markers; 'null' where the bucket keeps none."""
@@ -216,7 +220,7 @@ class S3ObjectStore:
             async for page in pages
             for kind in ("Version", "DeleteMarker")
             for version in children(page, kind)
-            if text_of(version, "Key") == key
+            if _key_of(page, version, "Key") == key
         ]
 
     async def _pages(
@@ -231,7 +235,8 @@ class S3ObjectStore:
         """All pages of a listing. `marker` is the name of the second of its two positions."""
         start = [("key-marker", after)] if after else []
         while True:
-            query = [("prefix", prefix), (kind, ""), *start]
+            # XML cannot hold every key that others may have put there.
+            query = [("encoding-type", "url"), ("prefix", prefix), (kind, ""), *start]
             # An answer that is no listing must not pass for an empty one.
             reply = await self._client.call(
                 operation, "GET", query=query, ends=ends, check=_is_listing
@@ -242,7 +247,7 @@ class S3ObjectStore:
                 return
             element = "Next" + "".join(word.capitalize() for word in marker.split("-"))
             following = [
-                ("key-marker", text_of(page, "NextKeyMarker")),
+                ("key-marker", _key_of(page, page, "NextKeyMarker")),
                 (marker, text_of(page, element)),
             ]
             following = [(name, value) for name, value in following if value]
@@ -264,7 +269,7 @@ class S3ObjectStore:
         pages = self._pages("ListObjectVersions", "versions", "", "version-id-marker", None, after)
         async for page in pages:
             listed = {
-                text_of(version, "Key")
+                _key_of(page, version, "Key")
                 for kind in ("Version", "DeleteMarker")
                 for version in children(page, kind)
             }
@@ -276,9 +281,22 @@ class S3ObjectStore:
     def unfinished(self) -> AsyncIterator[UnfinishedUpload]:
         return self._unfinished("", None)
 
+    async def unfinished_at(self, upload: UnfinishedUpload) -> bool:
+        found = self._unfinished(upload.key, deadline.end())
+        return upload in [listed async for listed in found]
+
+    async def remains(self, key: str) -> bool:
+        return bool(await self._versions(key, deadline.end()))
+
     async def check(self) -> None:
         query = [("list-type", "2"), ("max-keys", "1")]
         await self._client.call("ListObjectsV2", "GET", query=query, ends=deadline.end(), tries=1)
+
+
+def _key_of(page: ElementTree.Element, element: ElementTree.Element, name: str) -> str:
+    """A key in a listing; encoded where the engine says so."""
+    key = text_of(element, name)
+    return unquote_plus(key) if text_of(page, "EncodingType") == "url" else key
 
 
 def _is_listing(reply: Reply) -> bool:
@@ -287,7 +305,11 @@ def _is_listing(reply: Reply) -> bool:
 
 
 def _missing_or(error: S3Error) -> Exception:
-    return ObjectMissing() if error.missing else error
+    if error.missing:
+        return ObjectMissing()
+    if error.status in (400, 403):
+        return ObjectUnreadable(error.detail, error.retry_after)
+    return error
 
 
 async def _once(chunk: bytes) -> AsyncIterator[bytes]:

@@ -21,6 +21,7 @@ from app.storage.records import (
     Intent,
     Settled,
     Tenant,
+    Version,
 )
 from app.storage.tables import (
     ClaimLost,
@@ -301,10 +302,29 @@ class DynamoTable:
             }
         }
 
+    async def versions(self, tenant: Tenant, document_id: str) -> list[Version]:
+        query = {
+            "TableName": self._table,
+            "ConsistentRead": True,
+            "KeyConditionExpression": "PK = :partition",
+            "ExpressionAttributeValues": {
+                ":partition": items.version_key(tenant, document_id, 0)["PK"]
+            },
+        }
+        return [items.version(item) for item in await self._all("Query", query)]
+
+    async def names(self, tenant: Tenant, document_id: str, write_id: str) -> bool:
+        versions = await self.versions(tenant, document_id)
+        if any(version.content_id == write_id for version in versions):
+            return True
+        document = await self.read(tenant, document_id)  # though its version be lost
+        return document is not None and document.content_id == write_id
+
     # --- intents ----------------------------------------------------------------------------
 
     async def open_intent(self, tenant: Tenant, intent: Intent) -> None:
-        # Unconditional: a write id is never used twice, so a repeated put changes nothing.
+        # Unconditional: nothing could tell a repeated put from one that arrives when the write
+        # has long been committed. So whoever reaps asks whether the bytes are `named`.
         item = items.intent_item(tenant, intent)
         await self._client.call("PutItem", {"TableName": self._table, "Item": item})
 

@@ -79,17 +79,6 @@ class DynamoUpkeepTable(DynamoTable):
         current = await self.read(tenant, document.id)
         return current if current and current.purging else None
 
-    async def versions(self, tenant: Tenant, document_id: str) -> list[Version]:
-        query = {
-            "TableName": self._table,
-            "ConsistentRead": True,
-            "KeyConditionExpression": "PK = :partition",
-            "ExpressionAttributeValues": {
-                ":partition": items.version_key(tenant, document_id, 0)["PK"]
-            },
-        }
-        return [items.version(item) for item in await self._all("Query", query)]
-
     async def purge_version(self, tenant: Tenant, document_id: str, version: Version) -> bool:
         key = items.version_key(tenant, document_id, version.number)
 
@@ -134,7 +123,9 @@ class DynamoUpkeepTable(DynamoTable):
         key = items.entry_key(entry.tenant, kind, entry.index.value, entry.document_id)
         return await self._get(key) is not None
 
-    async def walk(self, position: str | None) -> AsyncIterator[tuple[list[Found], str | None]]:
+    async def walk(
+        self, position: str | None
+    ) -> AsyncIterator[tuple[list[Found | str], str | None]]:
         scan: Item = {"TableName": self._table, "ConsistentRead": True, "Limit": _WALK_PAGE}
         if position is not None:
             scan["ExclusiveStartKey"] = orjson.loads(position)

@@ -70,6 +70,8 @@ class DocumentRoutes:
         upload = self._upload(exchange)
 
         async def action(attempt: Attempt | None) -> Document:
+            # Not before: the same request again gets its answer, though the time has come.
+            headers.require_future(draft.expires_at, now_ms())
             return await self._documents.create(exchange.caller, draft, upload, attempt)
 
         return await self._idempotency.run(exchange, _created, action)
@@ -277,7 +279,7 @@ def _not_modified(exchange: Exchange, etag: str) -> bool:
 
 
 def _expires(value: str | None) -> int | None:
-    return None if value is None else headers.expires(value, now_ms())
+    return None if value is None else headers.expires(value)
 
 
 def _limit(value: str | None) -> int:

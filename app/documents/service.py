@@ -413,7 +413,10 @@ class Documents:
         Where the intent is gone, a sweeper was here before us, but perhaps before our bytes.
         """
         deadline.start(deadline.DEFAULT_SECONDS)
-        await self._table.reap_intent(tenant, intent)
+        reaped = await self._table.reap_intent(tenant, intent)
+        if not reaped and await self._table.names(tenant, intent.document_id, intent.write_id):
+            log.error("a refused write was committed", extra={"document": intent.document_id})
+            return
         await self._objects.discard(object_key(tenant, intent.document_id, intent.write_id))
         await self._table.drop_intent(tenant, intent)
 

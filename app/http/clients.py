@@ -172,7 +172,9 @@ class Clients:
             if waited > self._head_seconds(connection):
                 self._refuse(connection, phase, "The request's head took too long to arrive.")
         elif phase is Phase.WORK:
-            if waited > _STUCK_SECONDS:
+            if moved > mark.moved:  # the slower side is ours, but it gets on
+                connection.mark = Mark(phase, connection.number, now, moved)
+            elif waited > _STUCK_SECONDS:
                 self._cut(phase.value)
                 connection.give_up()
         elif moved - mark.moved >= self._window_bytes:

@@ -404,15 +404,18 @@ def _zone(match: re.Match[str]) -> timezone:
     return timezone(-offset if match[8] == "-" else offset)
 
 
-def expires(value: str, now: int) -> int:
-    """A `Document-Expires`, in the future: both in epoch milliseconds. Raises `BadHeader`."""
+def expires(value: str) -> int:
+    """A `Document-Expires` in epoch milliseconds. Raises `BadHeader`."""
     try:
-        moment = timestamp(value)
+        return timestamp(value)
     except ValueError as error:
         raise BadHeader(f"Document-Expires must be an RFC 3339 time: {error}.") from error
-    if moment <= now:
+
+
+def require_future(moment: int | None, now: int) -> None:
+    """Raises `BadHeader` unless a document's expiry, if it has one, is still to come."""
+    if moment is not None and moment <= now:
         raise BadHeader("Document-Expires must be in the future.")
-    return moment
 
 
 def format_timestamp(moment: int) -> str:

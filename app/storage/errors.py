@@ -29,5 +29,9 @@ class Contention(Unavailable):
     """Other writers kept the item busy until the request's deadline."""
 
 
+class ObjectUnreadable(Unavailable):
+    """The bucket refuses this object for good: it is archived, or its key is not ours to use."""
+
+
 class ObjectMissing(StorageError):
     """The bucket holds no object under this key."""

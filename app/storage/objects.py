@@ -73,7 +73,7 @@ class StoredObjects(Protocol):
     """The bucket, as upkeep sees it. Any method may raise `Unavailable`."""
 
     async def size(self, key: str) -> int:
-        """Bytes under the key; raises `ObjectMissing`."""
+        """Bytes under the key; raises `ObjectMissing` or `ObjectUnreadable`."""
         ...
 
     def open(
@@ -91,10 +91,22 @@ class StoredObjects(Protocol):
         """The multipart uploads of the whole bucket."""
         ...
 
-    async def abort(self, upload: UnfinishedUpload) -> None:
-        """End an upload; no error if it has ended already."""
+    async def unfinished_at(self, upload: UnfinishedUpload) -> bool:
+        """Whether the upload is still unfinished."""
+        ...
+
+    async def abort(self, upload: UnfinishedUpload) -> bool:
+        """End an upload; False if it has ended already."""
+        ...
+
+    async def remains(self, key: str) -> bool:
+        """Whether any version of the object, or a delete marker, is there."""
         ...
 
     async def discard(self, key: str) -> None:
         """See `ObjectStore.discard`."""
+        ...
+
+    async def check(self) -> None:
+        """See `ObjectStore.check`."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,6 +89,11 @@ class Document:
         return f'"{self.checksum.value}"'
 
 
+_OBJECT_KEY = re.compile(
+    r"([a-z0-9][a-z0-9-]{0,62})/([0-7][0-9A-HJKMNP-TV-Z]{25})/([A-Za-z0-9_-]{16})"
+)
+
+
 def object_key(tenant: Tenant, document_id: str, content_id: str) -> str:
     """The bucket key of one write's bytes; never reused, since write ids are not."""
     return f"{tenant.id}/{document_id}/{content_id}"
@@ -95,10 +101,8 @@ def object_key(tenant: Tenant, document_id: str, content_id: str) -> str:
 
 def parse_object_key(key: str) -> tuple[Tenant, str, str] | None:
     """Tenant, document id and write id of a bucket key; None if it is none of ours."""
-    parts = key.split("/")
-    if len(parts) != 3 or not all(parts):
-        return None
-    return Tenant(parts[0]), parts[1], parts[2]
+    match = _OBJECT_KEY.fullmatch(key)
+    return (Tenant(match[1]), match[2], match[3]) if match else None
 
 
 def new_write_id() -> str:

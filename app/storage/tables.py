@@ -89,6 +89,10 @@ class DocumentTable(Protocol):
         """
         ...
 
+    async def names(self, tenant: Tenant, document_id: str, write_id: str) -> bool:
+        """Whether the document, or a version of it, has the bytes of this write."""
+        ...
+
     async def open_intent(self, tenant: Tenant, intent: Intent) -> None: ...
 
     async def extend_intent(self, tenant: Tenant, intent: Intent, deadline: int) -> None:
@@ -147,6 +151,10 @@ class UpkeepTable(Protocol):
         """The document in whatever state, read consistently."""
         ...
 
+    async def names(self, tenant: Tenant, document_id: str, write_id: str) -> bool:
+        """See `DocumentTable.names`."""
+        ...
+
     async def read_intent(self, write_id: str) -> OpenIntent | None: ...
 
     async def reap_lapsed(self, write_id: str, now: int) -> OpenIntent | None:
@@ -175,8 +183,9 @@ class UpkeepTable(Protocol):
 
     async def has_entry(self, entry: Entry) -> bool: ...
 
-    def walk(self, position: str | None) -> AsyncIterator[tuple[list[Found], str | None]]:
-        """The whole table in pages, each with the position to go on from, None at the end."""
+    def walk(self, position: str | None) -> AsyncIterator[tuple[list[Found | str], str | None]]:
+        """The whole table in pages, each with the position to go on from, None at the end. Of an
+        item that makes no sense there is but the key."""
         ...
 
 

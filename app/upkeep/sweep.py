@@ -12,7 +12,6 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from app.storage.errors import StorageError
 from app.storage.objects import StoredObjects, UnfinishedUpload
 from app.storage.records import Document, Tenant, Version, object_key, parse_object_key
 from app.storage.tables import UpkeepTable
@@ -70,9 +69,9 @@ class Sweeper:
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except StorageError as error:
+        except Exception as error:  # noqa: BLE001 - one odd item must not keep the rest
             self.report.failed += 1
-            log.warning("left to the next sweep", extra={"reason": str(error)})
+            log.warning("left to the next sweep", extra={"reason": repr(error)})
 
     # --- intents ----------------------------------------------------------------------------
 
@@ -86,6 +85,10 @@ class Sweeper:
         opened = await self._table.reap_lapsed(write_id, self._clock())
         if opened is None:
             return  # committed, or its writer is alive
+        if await self._table.names(opened.tenant, opened.intent.document_id, write_id):
+            # Committed: a put of the intent whose answer was given up arrived after the commit.
+            await self._table.drop_intent(opened.tenant, opened.intent)
+            return
         await self._objects.discard(object_key(opened.tenant, opened.intent.document_id, write_id))
         await self._table.drop_intent(opened.tenant, opened.intent)
         self.report.intents += 1
@@ -127,9 +130,10 @@ class Sweeper:
         parsed = parse_object_key(upload.key)
         if parsed is None or await self._table.read_intent(parsed[2]) is not None:
             return  # not ours, or still covered
-        if not self._dry_run:
-            await self._objects.abort(upload)
-        self.report.uploads += 1
+        # It may have ended since it was listed.
+        end = self._objects.unfinished_at if self._dry_run else self._objects.abort
+        if await end(upload):
+            self.report.uploads += 1
 
 
 def _over(document: Document, now: int) -> bool:

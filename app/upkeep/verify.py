@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from app.storage.errors import ObjectMissing
+from app.storage.errors import ObjectMissing, ObjectUnreadable
 from app.storage.objects import StoredObjects, UnfinishedUpload
 from app.storage.records import Document, Tenant, Version, object_key, parse_object_key
 from app.storage.tables import Entry, Found, Index, OpenIntent, UpkeepTable
@@ -24,6 +24,16 @@ _LOOKS = 3
 _PAUSE_SECONDS = 1.0
 # A sweeper runs every few minutes; an intent that has lapsed for so long tells that none does.
 _UNSWEPT_MS = 24 * 3600 * 1000
+
+_MOST_FINDINGS = 10_000
+# After these, the table may lack what names an object.
+_UNSOUND = (
+    "malformed-item",
+    "version-missing",
+    "version-differs",
+    "dangling-entry",
+    "dangling-version",
+)
 
 PHASES = ("table", "bucket", "uploads", "done")
 
@@ -41,6 +51,7 @@ class Finding:
 class Verification:
     """How far it has come, and what was found; can be stored and gone on with."""
 
+    place: str = ""  # what is verified, and how thoroughly: a run goes on only with the same
     phase: str = PHASES[0]
     position: str | None = None
     documents: int = 0
@@ -51,6 +62,7 @@ class Verification:
     intents: int = 0
     objects: int = 0
     removed: int = 0
+    unlisted: int = 0  # findings beyond those that are kept
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -61,8 +73,10 @@ class Verification:
         return {**asdict(self), "finished": self.finished}
 
     @staticmethod
-    def from_json(stored: dict[str, Any]) -> Verification:
-        """Raises `TypeError` or `KeyError` for what is no stored verification."""
+    def from_json(stored: Any) -> Verification:
+        """Raises `TypeError`, `KeyError` or `ValueError` for what is no stored verification."""
+        if not isinstance(stored, dict):
+            raise TypeError("not a stored verification")
         known = {item.name for item in fields(Verification)}
         values = {name: value for name, value in stored.items() if name in known}
         values["findings"] = [Finding(**finding) for finding in stored["findings"]]
@@ -79,7 +93,9 @@ class Verifier:
     """`save` is called after every page; what it stores can be handed in again as `state`.
 
     `content` tells whether all bytes are read and digested, or only their sizes compared.
-    `bytes_per_second` bounds the reading, 0 does not.
+    `remove_orphans` holds only where the table has proven sound, and not empty: a table that
+    lacks something makes orphans of what it should name. `bytes_per_second` bounds the reading, 0
+    does not.
     """
 
     def __init__(
@@ -105,6 +121,7 @@ class Verifier:
 
     async def run(self) -> Verification:
         """Go on from the state to the end. Raises `Unavailable`; the state then tells how far."""
+        await self._objects.check()  # a bucket that is not there would miss every object
         steps = {"table": self._walk_table, "bucket": self._walk_bucket, "uploads": self._uploads}
         while not self.state.finished:
             await steps[self.state.phase]()
@@ -117,13 +134,26 @@ class Verifier:
 
     async def _confirmed(self, check: Check) -> None:
         """Report what a check finds, if it finds it each time."""
-        findings = await check()
+        findings = await _readable(check)
         for _ in range(_LOOKS - 1):
-            if not findings:
-                return
+            if not findings or self.state.unlisted:  # so many are no coincidence
+                break
             await asyncio.sleep(_PAUSE_SECONDS)
-            findings = await check()
-        self.state.findings += findings
+            findings = await _readable(check)
+        self._report(findings)
+
+    def _report(self, findings: list[Finding]) -> None:
+        room = _MOST_FINDINGS - len(self.state.findings)
+        self.state.findings += findings[:room]
+        self.state.unlisted += len(findings[room:])
+
+    @property
+    def _removes(self) -> bool:
+        """Whether what nothing points at may be taken for an orphan, and removed."""
+        sound = not self.state.unlisted and not any(
+            finding.kind in _UNSOUND for finding in self.state.findings
+        )
+        return self._remove and sound and self.state.documents > 0
 
     # --- the table --------------------------------------------------------------------------
 
@@ -133,8 +163,10 @@ class Verifier:
             if position is not None:
                 self._advance("table", position)
 
-    async def _record(self, record: Found) -> None:
-        if isinstance(record, OpenIntent):
+    async def _record(self, record: Found | str) -> None:
+        if isinstance(record, str):
+            self._report([Finding("malformed-item", record, "an attribute is missing or no such")])
+        elif isinstance(record, OpenIntent):
             self.state.intents += 1
             await self._confirmed(lambda: self._intent(record))
         elif isinstance(record, Entry):
@@ -215,6 +247,9 @@ class Verifier:
             digest = await self._digest(key, size)
         except ObjectMissing:
             return Finding("bytes-missing", key, f"{version.size} bytes are not in the bucket")
+        except ObjectUnreadable:
+            detail = "the bucket refuses it: archived, or encrypted under a key that is not ours"
+            return Finding("unreadable", key, detail)
         if digest != version.checksum.value:
             return Finding(
                 "checksum-differs", key, f"sha256 {digest}, not {version.checksum.value}"
@@ -239,43 +274,48 @@ class Verifier:
 
     async def _object(self, key: str) -> None:
         self.state.objects += 1
-        if await self._referenced(key):
-            return
-        if parse_object_key(key) is None:
-            self.state.findings.append(Finding("foreign-object", key, "not a key of this service"))
-        elif self._remove:
-            # Its intent was put before it, and is gone; no version names it: so none ever will.
+        findings = await _readable(lambda: self._unreferenced(key))
+        if findings and findings[0].kind == "orphan-object" and self._removes:
             await self._objects.discard(key)
             self.state.removed += 1
         else:
-            detail = "neither an intent nor a version names it; --remove-orphans deletes it"
-            self.state.findings.append(Finding("orphan-object", key, detail))
+            self._report(findings)
 
-    async def _referenced(self, key: str) -> bool:
-        """In this order: a commit replaces the intent by the version in one step."""
+    async def _unreferenced(self, key: str) -> list[Finding]:
+        """First the intent, then the versions: a commit replaces the one by the other in one
+        step. And what is gone by now was in use when it was listed. So one look is enough."""
         parsed = parse_object_key(key)
         if parsed is None:
-            return False
+            return [Finding("foreign-object", key, "not a key of this service")]
         tenant, document_id, write_id = parsed
         if await self._table.read_intent(write_id) is not None:
-            return True
-        versions = await self._table.versions(tenant, document_id)
-        return any(version.content_id == write_id for version in versions)
+            return []
+        if await self._table.names(tenant, document_id, write_id):
+            return []
+        if not await self._objects.remains(key):
+            return []
+        detail = "neither an intent nor a version names it; --remove-orphans deletes it"
+        return [Finding("orphan-object", key, detail)]
 
     async def _uploads(self) -> None:
-        async for upload in self._objects.unfinished():
-            await self._upload(upload)
+        await at_once(_AT_ONCE, self._objects.unfinished(), self._upload)
 
     async def _upload(self, upload: UnfinishedUpload) -> None:
         parsed = parse_object_key(upload.key)
-        if parsed is not None and await self._table.read_intent(parsed[2]) is not None:
+        if parsed is None or await self._table.read_intent(parsed[2]) is not None:
             return
-        if self._remove and parsed is not None:
-            await self._objects.abort(upload)
-            self.state.removed += 1
-            return
-        detail = f"multipart upload {upload.upload_id} has no intent; the sweeper ends it"
-        self.state.findings.append(Finding("orphan-upload", upload.key, detail))
+        if await self._objects.unfinished_at(upload):
+            detail = f"multipart upload {upload.upload_id} has no intent; the sweeper ends it"
+            self._report([Finding("orphan-upload", upload.key, detail)])
+
+
+async def _readable(check: Check) -> list[Finding]:
+    """What the check finds; nothing if it comes upon an item that makes no sense, which the walk
+    through the table reports as such."""
+    try:
+        return await check()
+    except (KeyError, ValueError, TypeError):
+        return []
 
 
 class _Pace:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -33,6 +35,18 @@ def test_a_repeated_create_gives_the_first_answer_and_one_document(service: Serv
     assert service.count() == before + 1
     service.request("PATCH", first.headers["location"], {"name": "renamed"})
     same(first, service.request("POST", "/v1/documents", b"bytes", key))
+
+
+def test_a_create_repeated_after_its_documents_time_gives_the_first_answer(
+    service: Service,
+) -> None:
+    expires = datetime.now(UTC) + timedelta(seconds=1)
+    headers = {**a_key(), "Document-Expires": expires.isoformat()}
+    first = service.request("POST", "/v1/documents", b"bytes", headers)
+    assert first.status == 201
+    time.sleep(max(0, (expires - datetime.now(UTC)).total_seconds()) + 0.05)
+    same(first, service.request("POST", "/v1/documents", b"bytes", headers))
+    assert service.request("POST", "/v1/documents", b"bytes", headers | a_key()).status == 400
 
 
 def test_every_other_write_is_done_once_too(service: Service) -> None:

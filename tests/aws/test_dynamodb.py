@@ -215,8 +215,6 @@ async def test_a_closed_intent_is_told_from_a_lost_race() -> None:
         an_error("AccessDeniedException"),
         an_error("ExpiredTokenException"),
         an_error("UnrecognizedClientException"),
-        (403, "not an object"),
-        (400, {}),
     ],
 )
 async def test_an_operators_mistake_is_a_backend_that_is_away(answer: Any) -> None:
@@ -224,6 +222,16 @@ async def test_an_operators_mistake_is_a_backend_that_is_away(answer: Any) -> No
     with pytest.raises(Unavailable, match="refuses"):
         await adapter.read(ACME, BEFORE.id)
     assert len(script.asked) == 1
+
+
+@pytest.mark.parametrize("answer", [(403, "not an object"), (408, {}), (400, {}), (200, "<html>")])
+async def test_a_gateways_word_is_not_the_tables(answer: Any) -> None:
+    """It may have passed the call on: what was read is not absent, what was written unknown."""
+    adapter, _ = table(answer, seconds=0.3)
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        await adapter.read(ACME, BEFORE.id)
+    with pytest.raises(OutcomeUnknown):
+        await adapter.commit(ACME, change())
 
 
 async def test_keys_that_were_left_over_are_asked_for_again() -> None:

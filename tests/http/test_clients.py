@@ -81,6 +81,7 @@ async def ends(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> tuple
         (Phase.ANSWER, 400, "aborted", 60),
         (Phase.ANSWER, 2048, "", 599),
         (Phase.WORK, 0, "given up", 120),
+        (Phase.WORK, 2048, "", 599),
         (Phase.IDLE, 0, "closed", 75),
     ],
 )

@@ -669,13 +669,13 @@ def test_what_is_no_rfc_3339_time_is_refused(value: str) -> None:
 
 
 def test_an_expiry_lies_in_the_future() -> None:
-    assert headers.expires("1970-01-01T00:00:01Z", 999) == 1000
+    assert headers.expires("1970-01-01T00:00:01Z") == 1000
     for now in (1000, 1001):
         with pytest.raises(BadHeader, match="in the future"):
-            headers.expires("1970-01-01T00:00:01Z", now)
+            headers.require_future(headers.expires("1970-01-01T00:00:01Z"), now)
     for value in ("", "tomorrow", "1970-01-32T00:00:00Z"):
         with pytest.raises(BadHeader, match="Document-Expires must be an RFC 3339 time"):
-            headers.expires(value, 0)
+            headers.expires(value)
 
 
 # --- idempotency keys -----------------------------------------------------------------------
@@ -718,7 +718,7 @@ _PARSERS: list[Callable[[str], object]] = [
     headers.metadata,
     headers.file_name,
     headers.idempotency_key,
-    lambda value: headers.expires(value, 0),
+    lambda value: headers.expires(value),
     lambda value: headers.single(_Lines(("a", value)), "a"),
 ]
 _PIECES = st.lists(
