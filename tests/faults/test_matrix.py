@@ -40,6 +40,11 @@ _SHORT_FAULTS = frozenset(
     {"refused", "timeout", "lost", "conflict", "late-error", "cut", "nonsense"}
 )
 _AT_ONCE = 24
+# The store and the service clean up after a broken upload side by side: how often each of these is
+# called is chance, but for the first.
+_CLEANING = frozenset(
+    {"AbortMultipartUpload", "DeleteObject", "ListMultipartUploads", "ListObjectVersions"}
+)
 _OPERATION = re.compile(
     "Query|Scan|(Get|Put|Update|Delete|Head|List|Create|Upload|Complete|Abort|TransactWrite|BatchGet)"
     "(Item|Items|Object|Objects|Part|MultipartUpload|MultipartUploads|ObjectVersions|ObjectsV2)"
@@ -89,8 +94,11 @@ class Matrix:
     def missed(self) -> list[str]:
         """Cases whose fault never came about."""
         struck = self.struck()
-        numbered = enumerate(self.cases)
-        return [f"{case}: never struck" for n, case in numbered if not struck[case.identifier(n)]]
+        return [
+            f"{case}: never struck"
+            for number, case in enumerate(self.cases)
+            if not (struck[case.identifier(number)] or (case.nth > 1 and case.call in _CLEANING))
+        ]
 
 
 @pytest.fixture(scope="module", params=ENGINES if FULL else ENGINES[:1], ids="-".join)
