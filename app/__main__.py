@@ -315,7 +315,7 @@ def _with_backends(options: argparse.Namespace, work: Callable[[Any], Any]) -> i
     from app.http import logs
 
     settings = _settings(options)
-    logs.configure("text", "error")
+    logs.configure("text", "error", sys.stderr)  # standard output is the command's result
 
     async def run() -> None:
         async with bootstrap.connect(settings) as backends:

@@ -22,9 +22,9 @@ _COLOURS = {"debug": "2", "info": "36", "warning": "33", "error": "31", "critica
 current_request: ContextVar[str | None] = ContextVar("current_request", default=None)
 
 
-def configure(log_format: str, level: str) -> None:
-    """Send all logs to standard output in this format."""
-    handler = logging.StreamHandler(sys.stdout)
+def configure(log_format: str, level: str, stream: IO[str] | None = None) -> None:
+    """Send all logs to the stream, standard output if none is given, in this format."""
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
