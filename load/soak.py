@@ -126,24 +126,29 @@ class Soak:
         """`rate` operations a second from a schedule, whatever the answers take."""
         since = time.monotonic()
         stop = threading.Event()
-        watcher = threading.Thread(target=self._watch, args=(since, stop))
-        watcher.start()
+        beside = [
+            threading.Thread(target=self._watch, args=(since, stop)),
+            threading.Thread(target=self._sweep, args=(stop,)),
+        ]
+        for thread in beside:
+            thread.start()
         with ThreadPoolExecutor(_CLIENTS) as pool:
             for number in range(int(seconds * rate)):
                 time.sleep(max(0.0, since + number / rate - time.monotonic()))
                 pool.submit(self.one)
         stop.set()
-        watcher.join()
+        for thread in beside:
+            thread.join()
         time.sleep(5)  # what goes on in the background ends
         self.sample(since)
 
     def _watch(self, since: float, stop: threading.Event) -> None:
-        for number in itertools.count():
-            if stop.wait(5):
-                return
+        while not stop.wait(5):
             self.sample(since)
-            if number % 6 == 5:
-                self.world.sweep()
+
+    def _sweep(self, stop: threading.Event) -> None:
+        while not stop.wait(30):
+            self.world.sweep()
 
 
 def verdict(soak: Soak) -> dict[str, Any]:

@@ -132,11 +132,11 @@ class FaultyTransport(Transport):
     def _next(self, operation: str) -> str | None:
         """The fault of the call that is about to be made."""
         identifier = current_request.get() or os.environ.get("FAULT_PLAN")
-        if identifier is None:
-            return None
+        plan = parse_plan(identifier)
+        if identifier is None or (plan is None and self._trace is None):
+            return None  # nothing is kept of it: a soak would take that for a leak
         count = _counts[identifier]
         count[operation] += 1
-        plan = parse_plan(identifier)
         struck = plan is not None and plan.strikes(operation, count[operation])
         fault = plan.fault if plan is not None and struck else None
         if self._trace is not None:
