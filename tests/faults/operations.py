@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import http.client
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,12 +37,18 @@ class Client:
     def call(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> Answer:
-        try:
-            return self.service.request(
-                method, path, body, {**(headers or {}), **self.extra}, key=self.key
-            )
-        except (http.client.IncompleteRead, ConnectionError):
-            return BROKEN
+        """One request. Where no fault is asked for, a busy machine's 503 is taken for what it says:
+        nothing has happened, try again."""
+        sent = {**(headers or {}), **self.extra}
+        for _ in range(1 if "X-Request-Id" in sent else 5):
+            try:
+                answer = self.service.request(method, path, body, sent, key=self.key)
+            except (http.client.IncompleteRead, ConnectionError):
+                return BROKEN
+            if answer.status != 503 or problem_of(answer) not in AWAY:
+                break
+            time.sleep(0.5)
+        return answer
 
     def create(self, body: bytes, **headers: str) -> Answer:
         sent = {"Document-Tags": self.tag, **{k.replace("_", "-"): v for k, v in headers.items()}}

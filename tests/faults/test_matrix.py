@@ -39,7 +39,7 @@ FULL = os.environ.get("STRONGROOM_FULL") == "1"
 _SHORT_FAULTS = frozenset(
     {"refused", "timeout", "lost", "conflict", "late-error", "cut", "nonsense"}
 )
-_AT_ONCE = 24
+_AT_ONCE = 16
 # The store and the service clean up after a broken upload side by side: how often each of these is
 # called is chance, but for the first.
 _CLEANING = frozenset(
@@ -111,7 +111,7 @@ def matrix(
     trace = folder / "trace"
     settings = {
         "FAULT_TRACE": str(trace),
-        "REQUEST_DEADLINE_SECONDS": "1",
+        "REQUEST_DEADLINE_SECONDS": "2",
         "UPLOAD_PART_BYTES": str(5 * 1024 * 1024),
         "MAX_IN_FLIGHT": "1000",
     }
