@@ -162,7 +162,7 @@ def verdict(soak: Soak) -> dict[str, Any]:
         last[f"aws_connections_open.{backend}"] - last[f"aws_connections_idle.{backend}"]
         for backend in ("table", "bucket")
     ]
-    open_intents = len(soak.world.items("W#"))
+    open_intents = sum(item["state"]["S"] == "open" for item in soak.world.items("W#"))
     unknown = soak.answers[f"503 {UNKNOWN}"]
     before = soak.world.faults(swept=False)
     soak.world.sweep(later_ms=DAY_MS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import xml.etree.ElementTree as ElementTree
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import unquote_plus
@@ -75,7 +75,12 @@ class S3ObjectStore:
     # --- storing ----------------------------------------------------------------------------
 
     async def put(
-        self, key: str, body: AsyncIterator[bytes], *, length: int | None
+        self,
+        key: str,
+        body: AsyncIterator[bytes],
+        *,
+        length: int | None,
+        in_doubt: Callable[[], None] = lambda: None,
     ) -> StoredObject:
         patience = asyncio.timeout(None)
         upload = Upload(self._client, self._uploads, key, self._part_size, patience)
@@ -84,11 +89,14 @@ class S3ObjectStore:
                 await self._feed(upload, body, length)
             stored = await upload.finish()
         except BaseException as error:
+            if upload.unanswered:
+                in_doubt()
             self._clean(self._undo(upload, key))
             if upload.ended and isinstance(error, TimeoutError) and patience.expired():
                 raise self._uploads.budget.refusal(upload.ended) from error
             raise
-        if upload.doubtful:
+        if upload.unanswered:
+            in_doubt()
             self._clean(self._abort_all(key))
         return stored
 

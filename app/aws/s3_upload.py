@@ -10,11 +10,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from app.aws.s3_client import Payload, Query, S3Client, S3Error, is_document, parse_xml, text_of
-from app.aws.transport import Chunk, Reply, TransportError
+from app.aws.transport import AnswerLost, Chunk, NotSent, Reply, TransportError
 from app.storage import deadline
 from app.storage.budget import ByteBudget
 from app.storage.objects import StoredObject
@@ -175,7 +175,7 @@ class Upload:
         self.grown_at = time.monotonic()
         self.touched = False  # S3 may hold something of it
         self.ended: str | None = None  # why others had to have its memory
-        self.doubtful = False  # S3 may have begun another multipart upload, its answer lost
+        self.unanswered = 0  # calls that may still leave something in the bucket
 
     def end(self, reason: str) -> None:
         """Make whatever the upload waits for end with TimeoutError."""
@@ -274,18 +274,14 @@ class Upload:
 
     async def _begin(self) -> str:
         self.touched = True
-        failures: list[TransportError | S3Error] = []
-        reply = await self._client.call(
+        reply = await self._ask(
             "CreateMultipartUpload",
             "POST",
-            self._key,
             query=[("uploads", "")],
             headers=[("x-amz-checksum-algorithm", "SHA256")],
             ends=deadline.anew(),
-            failures=failures,
             check=lambda reply: bool(_upload_id(reply)),
         )
-        self.doubtful = bool(failures)
         self._upload_id = _upload_id(reply)
         return self._upload_id
 
@@ -306,10 +302,9 @@ class Upload:
 
         self._uploads.sending += 1
         try:
-            return await self._client.call(
+            return await self._ask(
                 operation,
                 "PUT",
-                self._key,
                 query=query,
                 headers=headers,
                 payload=payload,
@@ -318,6 +313,21 @@ class Upload:
             )
         finally:
             self._uploads.sending -= 1
+
+    async def _ask(self, operation: str, method: str, **options: Any) -> Reply:
+        """A call that leaves something in the bucket. Until each attempt at it is answered, it may
+        still do so."""
+        failures: list[TransportError | S3Error] = []
+        self.unanswered += 1
+        try:
+            return await self._client.call(
+                operation, method, self._key, failures=failures, **options
+            )
+        except asyncio.CancelledError:
+            failures.append(AnswerLost("given up"))
+            raise
+        finally:
+            self.unanswered -= not any(_may_be_done(error) for error in failures)
 
     async def _sent(self) -> None:
         """Wait for the part that is on its way. If we are cancelled, so is its sending."""
@@ -329,10 +339,9 @@ class Upload:
     async def _complete(self) -> None:
         xml = _completion([part for part in self._parts if part is not None])
         try:
-            await self._client.call(
+            await self._ask(
                 "CompleteMultipartUpload",
                 "POST",
-                self._key,
                 query=[("uploadId", self._upload_id or "")],
                 payload=Payload([xml], len(xml), hashlib.sha256(xml).hexdigest()),
                 seconds=_COMPLETE_SECONDS,
@@ -352,6 +361,11 @@ class Upload:
                 return False
             raise
         return reply.headers.get("content-length") == str(self.size)
+
+
+def _may_be_done(error: TransportError | S3Error) -> bool:
+    """Whether the call may have been carried out, or still be."""
+    return error.status >= 500 if isinstance(error, S3Error) else not isinstance(error, NotSent)
 
 
 def _upload_id(reply: Reply) -> str:

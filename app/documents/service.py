@@ -84,6 +84,17 @@ class Upload:
     sha256: bytes | None
 
 
+@dataclass(slots=True)
+class Arrival:
+    """Bytes that are about to arrive in the bucket, and whether some may do so unseen."""
+
+    intent: Intent
+    in_doubt: bool = False
+
+    def doubt(self) -> None:
+        self.in_doubt = True
+
+
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
@@ -168,7 +179,7 @@ class Documents:
         self, caller: Caller, draft: Draft, upload: Upload, attempt: Attempt | None
     ) -> Document:
         document_id = self._ids.new()
-        intent, stored = await self._receive(caller.tenant, document_id, upload, attempt)
+        arrival, stored = await self._receive(caller.tenant, document_id, upload, attempt)
         created = ids.millisecond(document_id)
         write_id = new_write_id()
         document = Document(
@@ -180,7 +191,7 @@ class Documents:
             sha256=stored.sha256,
             revision=1,
             version=1,
-            content_id=intent.write_id,
+            content_id=arrival.intent.write_id,
             tags=draft.tags,
             metadata=draft.metadata,
             created_at=created,
@@ -189,8 +200,10 @@ class Documents:
             created_by=caller.key_id,
             writes=(write_id,),
         )
-        commit = self._commit(caller, write_id, None, document, intent, attempt, stored.sha256)
-        await self._tasks.shielded(self._commit_bytes(caller, intent, commit))
+        commit = self._commit(
+            caller, write_id, None, document, arrival.intent, attempt, stored.sha256
+        )
+        await self._tasks.shielded(self._commit_bytes(caller, arrival, commit))
         return document
 
     async def replace(
@@ -206,7 +219,7 @@ class Documents:
         a `content_type` the document's stays."""
         before = await self.read(caller.tenant, document_id)
         precondition(before.content_etag)  # before the bytes: a lost race need not upload them
-        intent, stored = await self._receive(caller.tenant, document_id, upload, attempt)
+        arrival, stored = await self._receive(caller.tenant, document_id, upload, attempt)
 
         def decide(current: Document, now: int) -> Document:
             _require_readable(current, now)
@@ -218,13 +231,13 @@ class Documents:
                 checksum=Checksum("sha256", stored.sha256),
                 sha256=stored.sha256,
                 version=current.version + 1,
-                content_id=intent.write_id,
+                content_id=arrival.intent.write_id,
             )
 
         commit = self._change(
-            caller, document_id, decide, attempt, intent=intent, body_sha256=stored.sha256
+            caller, document_id, decide, attempt, intent=arrival.intent, body_sha256=stored.sha256
         )
-        return await self._tasks.shielded(self._commit_bytes(caller, intent, commit))
+        return await self._tasks.shielded(self._commit_bytes(caller, arrival, commit))
 
     async def patch(
         self,
@@ -346,30 +359,33 @@ class Documents:
 
     async def _receive(
         self, tenant: Tenant, document_id: str, upload: Upload, attempt: Attempt | None
-    ) -> tuple[Intent, StoredObject]:
+    ) -> tuple[Arrival, StoredObject]:
         """Announce the bytes, store them, compare their digest. On any failure they are removed."""
         intent = Intent(new_write_id(), document_id, now_ms() + INTENT_SECONDS * 1000)
+        arrival = Arrival(intent)
         try:
             await self._table.open_intent(tenant, intent)
         except OutcomeUnknown as unknown:  # of the intent, not of what the client asked for
-            self._tasks.background(self._abandon(tenant, intent))
+            self._tasks.background(self._abandon(tenant, arrival))
             raise Unavailable(unknown.detail, unknown.retry_after) from unknown
         key = object_key(tenant, document_id, intent.write_id)
         heartbeat = asyncio.create_task(self._stay_alive(tenant, intent, attempt))
         try:
-            stored = await self._objects.put(key, upload.body, length=upload.length)
+            stored = await self._objects.put(
+                key, upload.body, length=upload.length, in_doubt=arrival.doubt
+            )
             if upload.sha256 is not None and stored.sha256 != upload.sha256.hex():
                 raise BadDigest(
                     "The bytes that arrived do not have the SHA-256 of Content-Digest. "
                     "Nothing was stored; send them again."
                 )
         except BaseException:
-            self._tasks.background(self._abandon(tenant, intent))
+            self._tasks.background(self._abandon(tenant, arrival))
             raise
         finally:
             heartbeat.cancel()
         deadline.start(self._deadline_seconds)  # the upload's own time does not count
-        return intent, stored
+        return arrival, stored
 
     async def _stay_alive(self, tenant: Tenant, intent: Intent, attempt: Attempt | None) -> None:
         """Extend the intent and the claim while bytes arrive. Once either is lost the commit
@@ -390,7 +406,7 @@ class Documents:
             except StorageError as error:
                 log.warning("a heartbeat failed", extra={"reason": str(error)})
 
-    async def _commit_bytes(self, caller: Caller, intent: Intent, commit: Awaitable[T]) -> T:
+    async def _commit_bytes(self, caller: Caller, arrival: Arrival, commit: Awaitable[T]) -> T:
         """Commit what has been stored; if that is refused, remove the bytes."""
         try:
             return await commit
@@ -399,26 +415,30 @@ class Documents:
         except (Refused, Unavailable, Problem) as refused:
             # Only these are a definite no. After anything else, the end of the process included,
             # the commit may yet turn out to have happened.
-            self._tasks.background(self._abandon(caller.tenant, intent))
+            self._tasks.background(self._abandon(caller.tenant, arrival))
             if isinstance(refused, IntentClosed):
                 raise Overloaded(
                     "The upload took too long to be committed. Send it again.", retry_after=1
                 ) from refused
             raise
 
-    async def _abandon(self, tenant: Tenant, intent: Intent) -> None:
+    async def _abandon(self, tenant: Tenant, arrival: Arrival) -> None:
         """Remove what a write that was not committed has left, in the sweeper's own order: only
         after the intent is `reaping` can no commit come any more.
 
         Where the intent is gone, a sweeper was here before us, but perhaps before our bytes.
+        Where a call was never answered, it may yet be carried out: the intent stays, so that the
+        sweeper comes once more when it has lapsed.
         """
+        intent = arrival.intent
         deadline.start(deadline.DEFAULT_SECONDS)
         reaped = await self._table.reap_intent(tenant, intent)
         if not reaped and await self._table.names(tenant, intent.document_id, intent.write_id):
             log.error("a refused write was committed", extra={"document": intent.document_id})
             return
         await self._objects.discard(object_key(tenant, intent.document_id, intent.write_id))
-        await self._table.drop_intent(tenant, intent)
+        if not arrival.in_doubt:
+            await self._table.drop_intent(tenant, intent)
 
     async def _find(self, tenant: Tenant, document_id: str) -> Document | None:
         if not ids.is_id(document_id):

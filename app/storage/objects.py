@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -28,7 +28,12 @@ class ObjectStore(Protocol):
     """Bytes under keys that are never reused. Any method may raise `Unavailable`."""
 
     async def put(
-        self, key: str, body: AsyncIterator[bytes], *, length: int | None
+        self,
+        key: str,
+        body: AsyncIterator[bytes],
+        *,
+        length: int | None,
+        in_doubt: Callable[[], None] = lambda: None,
     ) -> StoredObject:
         """Store `body` under `key`, digesting it on the way.
 
@@ -36,6 +41,7 @@ class ObjectStore(Protocol):
         whole: it goes in parts, drawn from a byte budget. Every part is checked by the store
         against its SHA-256. An exception raised by `body` (a client that went away, a wrong
         digest found at the end) leaves no object under the key and goes on to the caller.
+        `in_doubt` is called if a call was never answered: something of it may arrive later.
         """
         ...
 

@@ -89,6 +89,11 @@ def items(engine: Engine, table: str, prefix: str) -> list[str]:
     return [item["PK"]["S"] for item in found if item["PK"]["S"].startswith(prefix)]
 
 
+def open_intents(engine: Engine, table: str) -> list[str]:
+    found = aws("dynamodb", engine).scan(TableName=table, ConsistentRead=True)["Items"]
+    return [item["PK"]["S"] for item in found if item.get("state", {}).get("S") == "open"]
+
+
 def objects(engine: Engine, bucket: str) -> int:
     client = aws("s3", engine)
     listed = client.list_object_versions(Bucket=bucket)
@@ -96,9 +101,11 @@ def objects(engine: Engine, bucket: str) -> int:
     return len(listed.get("Versions", [])) + len(uploads)
 
 
-def test_a_refused_or_broken_upload_leaves_neither_intent_nor_bytes(
+def test_a_refused_or_broken_upload_leaves_no_bytes_and_no_intent_that_could_commit(
     ministack: Engine, tmp_path: Path
 ) -> None:
+    """Where a part was on its way as the client left, the intent stays for the sweeper: the part
+    may arrive when all has been removed. It is `reaping`, so no commit can come of it."""
     with running(ministack, "broken", tmp_path / "log") as service:
         digest = {"Content-Digest": "sha-256=:" + "A" * 43 + "=:"}
         for size in (10, 9_000_000):
@@ -108,10 +115,11 @@ def test_a_refused_or_broken_upload_leaves_neither_intent_nor_bytes(
             with service.socket() as connection:
                 connection.sendall(head + b"x" * size)
         for _ in range(50):
-            if not items(ministack, "broken", "W#") and not objects(ministack, "broken"):
+            if not open_intents(ministack, "broken") and not objects(ministack, "broken"):
                 break
             time.sleep(0.1)
-        assert (items(ministack, "broken", "W#"), objects(ministack, "broken")) == ([], 0)
+        assert (open_intents(ministack, "broken"), objects(ministack, "broken")) == ([], 0)
+        assert len(items(ministack, "broken", "W#")) <= 2
 
 
 @pytest.mark.parametrize("size", [1000, 12_000_000])

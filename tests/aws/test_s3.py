@@ -7,6 +7,7 @@ import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -294,6 +295,48 @@ async def test_a_part_that_fails_ends_the_body_before_it_is_over(store: Store, s
     with pytest.raises(Unavailable):
         await store.put(KEY, body(), length=None)
     assert taken < 2 * PART
+
+
+@pytest.mark.parametrize(
+    ("fault", "doubtful"),
+    [
+        (None, False),
+        (refusal(403, "AccessDenied"), False),
+        (refusal(503, "SlowDown"), True),  # a server's error may come after the deed
+        (IGNORED, True),
+        (LOST, True),
+    ],
+)
+@pytest.mark.parametrize("operation", ["PutObject", "CreateMultipartUpload", "UploadPart"])
+async def test_what_was_never_answered_is_in_doubt(
+    store: Store, s3: FakeS3, operation: str, fault: Fault | None, doubtful: bool
+) -> None:
+    """Once is enough, though the next try was answered: the first may still be on its way."""
+    s3.faults[operation] = [fault]
+    data = SMALL if operation == "PutObject" else LARGE
+    doubts: list[str] = []
+    with suppress(Unavailable):
+        await store.put(
+            KEY, chunked(data), length=len(data), in_doubt=lambda: doubts.append("doubt")
+        )
+    assert bool(doubts) == doubtful
+
+
+async def test_a_part_on_its_way_when_the_body_breaks_off_is_in_doubt(
+    store: Store, s3: FakeS3
+) -> None:
+    s3.always["UploadPart"] = HANGS
+    doubts: list[str] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        for start in range(0, PART + 1, 65536):
+            yield data_of(PART + 1)[start : start + 65536]
+        await asyncio.sleep(0.1)
+        raise ValueError("gone")
+
+    with pytest.raises(ValueError, match="gone"):
+        await store.put(KEY, body(), length=None, in_doubt=lambda: doubts.append("doubt"))
+    assert doubts == ["doubt"]
 
 
 # --- memory ---------------------------------------------------------------------------------
