@@ -34,6 +34,10 @@ asyncio.run(main())
 """
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux has /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_make_alone_ends_its_child(tmp_path: Path, number: signal.Signals) -> None:
@@ -49,6 +53,8 @@ def test_a_signal_to_make_alone_ends_its_child(tmp_path: Path, number: signal.Si
         stdout=subprocess.PIPE,
         env=inherited | {"PYTHONPATH": str(ROOT)},
         start_new_session=True,
+        # As at a terminal: what runs in the background of a script has SIGINT ignored, for good.
+        preexec_fn=_heed_interrupts,
         text=True,
     )
     try:
