@@ -1,6 +1,6 @@
 # Everything that people and CI do with this project. `make` or `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint format lock bench-memory soak image ci clean install-dev install-test
+.PHONY: help dev test lint format lock bench bench-memory soak image ci clean install-dev install-test
 
 ARGS ?=
 
@@ -23,6 +23,9 @@ lint: install-test ## style, types, and the direction of dependencies
 format: install-test ## format the code and mend what can be mended
 	@.venv/bin/ruff check --fix
 	@.venv/bin/ruff format
+
+bench: install-test ## speed beside the fastest Sanic and FastAPI servers (ARGS=compare --short ...)
+	@.venv/bin/python -m load.bench $(or $(ARGS),compare)
 
 bench-memory: install-test ## memory of large uploads and downloads, against its limits
 	@.venv/bin/python load/bench/memory.py $(ARGS)

@@ -1,0 +1,135 @@
+"""`compare`: CPU time per request of the service, the floor and the competitors, side by side."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from load.bench import report
+from load.bench.measure import (
+    OPERATIONS,
+    SERVERS,
+    Sample,
+    measure,
+    request_file,
+    requests_of,
+    serving,
+)
+from load.bench.native import (
+    RESULTS,
+    Backend,
+    Responder,
+    Running,
+    Unable,
+    require_tools,
+    responder,
+)
+from load.bench.record import World, record
+
+
+def add_command(commands: Any) -> None:
+    command = commands.add_parser(
+        "compare", help="CPU time per request, throughput and latency of all servers, interleaved"
+    )
+    command.add_argument("--servers", type=_names(SERVERS), default=SERVERS, metavar="A,B")
+    command.add_argument(
+        "--operations", type=_names(OPERATIONS), default=tuple(OPERATIONS), metavar="A,B"
+    )
+    command.add_argument("--rounds", type=int, default=5, help="of all servers in turn (5)")
+    command.add_argument("--seconds", type=int, default=4, help="per measurement (4)")
+    command.add_argument(
+        "--short", action="store_true", help="strongroom and floor alone, 3 rounds of 3 s"
+    )
+    command.add_argument(
+        "--gate",
+        type=float,
+        metavar="RATIO",
+        help="fail unless the floor's CPU time over ours is at least this at every operation",
+    )
+    command.set_defaults(run=run)
+
+
+def _names(known: Sequence[str] | Mapping[str, object]) -> Any:
+    def parse(text: str) -> tuple[str, ...]:
+        chosen = tuple(text.split(","))
+        if unknown := set(chosen) - set(known):
+            raise argparse.ArgumentTypeError(
+                f"{', '.join(sorted(unknown))}: choose from {', '.join(known)}"
+            )
+        return chosen
+
+    return parse
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.short:
+        arguments.servers, arguments.rounds, arguments.seconds = SERVERS[:2], 3, 3
+    if arguments.gate is not None and not {"strongroom", "floor"} <= set(arguments.servers):
+        raise Unable("--gate compares strongroom with floor: name both in --servers")
+    require_tools("gcc", "wrk", "setpriv", "taskset")
+    print("recording AWS's answers …", flush=True)
+    world = record()
+    samples: list[Sample] = []
+    with responder(world.answers, Backend()) as aws, ExitStack() as stack:
+        servers = {name: stack.enter_context(serving(name, aws.url)) for name in arguments.servers}
+        for operation in arguments.operations:
+            samples += _rounds(servers, aws, world, operation, arguments)
+    return _conclude(samples, arguments)
+
+
+def _rounds(
+    servers: Mapping[str, Running],
+    aws: Responder,
+    world: World,
+    operation: str,
+    arguments: argparse.Namespace,
+) -> list[Sample]:
+    """All servers in turn, again and again: what drifts on this machine hits all alike."""
+    requests = request_file(operation, requests_of(operation, world))
+    samples = []
+    for turn in range(arguments.rounds):
+        for name, server in servers.items():
+            sample = measure(server, aws, name, operation, requests, arguments.seconds, turn)
+            samples.append(sample)
+            faults = "".join(f"  NOT VALID: {fault}" for fault in sample.faults)
+            print(
+                f"{operation} {turn + 1}/{arguments.rounds} {name:<20} {sample.cpu_us:8.1f} µs CPU "
+                f"{sample.rate:8.0f}/s  server {sample.server_share:.0%}, responder "
+                f"{sample.responder_share:.0%}, generator {sample.generator_share:.0%}{faults}",
+                flush=True,
+            )
+    return samples
+
+
+def _conclude(samples: list[Sample], arguments: argparse.Namespace) -> int:
+    found = report.ratios(samples)
+    path = _write(samples, found)
+    print(f"\n{report.table(samples)}\n\n{path}")
+    complaints = [f"not valid: {fault}" for fault in report.invalid(samples)]
+    if arguments.gate is not None:
+        complaints += [
+            f"below the gate: {reason}"
+            for reason in report.below_gate(found, arguments.operations, arguments.gate)
+        ]
+    for complaint in complaints:
+        print(complaint)
+    return 1 if complaints else 0
+
+
+def _write(samples: list[Sample], found: Mapping[str, Mapping[str, report.Spread]]) -> Path:
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / "bench.json"
+    told = {
+        "ratios": {
+            operation: {server: asdict(spread) for server, spread in servers.items()}
+            for operation, servers in found.items()
+        },
+        "samples": [sample.as_dict() for sample in samples],
+    }
+    path.write_text(json.dumps(told, indent=1) + "\n")
+    return path
