@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 
 import orjson
-from sanic.response import HTTPResponse
 
 from app import problems
 from app.documents import cursor
@@ -21,6 +20,7 @@ from app.documents.representation import (
 from app.documents.service import Documents, Draft, Precondition, Upload, now_ms
 from app.http import conditions, headers
 from app.http.exchange import JSON, Exchange
+from app.http.http1 import Reply
 from app.http.idempotency import Idempotency
 from app.problems import BadHeader, BadParameter, InvalidDocument, PreconditionFailed
 from app.storage.attempt import Attempt
@@ -59,7 +59,7 @@ class DocumentRoutes:
 
     # --- writing ----------------------------------------------------------------------------
 
-    async def create(self, exchange: Exchange) -> HTTPResponse:
+    async def create(self, exchange: Exchange) -> Reply:
         draft = Draft(
             name=headers.file_name(exchange.header("content-disposition")),
             content_type=headers.content_type(exchange.header("content-type")),
@@ -76,7 +76,7 @@ class DocumentRoutes:
 
         return await self._idempotency.run(exchange, _created, action)
 
-    async def replace(self, exchange: Exchange) -> HTTPResponse:
+    async def replace(self, exchange: Exchange) -> Reply:
         given = exchange.header("content-type")
         content_type = None if given is None else headers.content_type(given)
         precondition = _precondition(exchange)
@@ -101,7 +101,7 @@ class DocumentRoutes:
         digest = headers.content_digest(exchange.header("content-digest"))
         return Upload(exchange.chunks(self._max_upload_bytes), length, digest)
 
-    async def patch(self, exchange: Exchange) -> HTTPResponse:
+    async def patch(self, exchange: Exchange) -> Reply:
         parsed, digest = await exchange.json(MAX_PATCH_BYTES, (MERGE_PATCH, JSON))
         patch = check_patch(parsed)
         precondition = _precondition(exchange)
@@ -116,7 +116,7 @@ class DocumentRoutes:
 
         return await self._idempotency.run(exchange, _changed, action)
 
-    async def delete(self, exchange: Exchange) -> HTTPResponse:
+    async def delete(self, exchange: Exchange) -> Reply:
         precondition = _precondition(exchange)
         await exchange.body(MAX_PATCH_BYTES)
 
@@ -127,7 +127,7 @@ class DocumentRoutes:
 
         return await self._idempotency.run(exchange, lambda _: Answer(204, {}, b""), action)
 
-    async def restore(self, exchange: Exchange) -> HTTPResponse:
+    async def restore(self, exchange: Exchange) -> Reply:
         precondition = _precondition(exchange)
         await exchange.body(MAX_PATCH_BYTES)
 
@@ -140,14 +140,14 @@ class DocumentRoutes:
 
     # --- reading ----------------------------------------------------------------------------
 
-    async def read(self, exchange: Exchange) -> HTTPResponse:
+    async def read(self, exchange: Exchange) -> Reply:
         document = await self._find(exchange)
         head = {"ETag": document.etag, "Cache-Control": "private, no-cache"}
         if _not_modified(exchange, document.etag):
-            return HTTPResponse(None, 304, head)
-        return HTTPResponse(encode(document), 200, head, JSON)
+            return Reply(None, 304, head)
+        return Reply(encode(document), 200, head, JSON)
 
-    async def listed(self, exchange: Exchange) -> HTTPResponse:
+    async def listed(self, exchange: Exchange) -> Reply:
         query = exchange.query(_LIST_PARAMETERS, _METADATA_PREFIX)
         limit = _limit(query.pop("limit", None))
         token = query.pop("cursor", None)
@@ -160,24 +160,22 @@ class DocumentRoutes:
             "items": [as_json(document) for document in listed.documents],
             "next_cursor": cursor.encode(listed.position, query) if listed.position else None,
         }
-        return HTTPResponse(orjson.dumps(page), 200, {"Cache-Control": "private, no-cache"}, JSON)
+        return Reply(orjson.dumps(page), 200, {"Cache-Control": "private, no-cache"}, JSON)
 
-    async def content(self, exchange: Exchange) -> HTTPResponse:
+    async def content(self, exchange: Exchange) -> Reply:
         query = exchange.query(frozenset({"delivery", "disposition"}))
         redirect = _choice(query, "delivery", ("stream", "redirect")) == "redirect"
         inline = _choice(query, "disposition", ("attachment", "inline")) == "inline"
         document = await self._find(exchange)
         if _not_modified(exchange, document.content_etag):
-            return HTTPResponse(None, 304, _content_head(document, inline))
+            return Reply(None, 304, _content_head(document, inline))
         if redirect:
             response = self._redirect(exchange, document, inline)
             if response is not None:
                 return response
         return await self._stream(exchange, document, inline)
 
-    def _redirect(
-        self, exchange: Exchange, document: Document, inline: bool
-    ) -> HTTPResponse | None:
+    def _redirect(self, exchange: Exchange, document: Document, inline: bool) -> Reply | None:
         url = self._documents.content_url(
             exchange.caller.tenant,
             document,
@@ -188,9 +186,9 @@ class DocumentRoutes:
         if url is None:  # about to expire: the bytes are served here
             return None
         head = {"Location": url, "Cache-Control": "private, no-store"}
-        return HTTPResponse(None, 307, head)
+        return Reply(None, 307, head)
 
-    async def _stream(self, exchange: Exchange, document: Document, inline: bool) -> HTTPResponse:
+    async def _stream(self, exchange: Exchange, document: Document, inline: bool) -> Reply:
         request = exchange.request
         span = None
         if request.method == "GET":  # RFC 9110, 14.2: ranges are for GET alone
@@ -205,7 +203,7 @@ class DocumentRoutes:
         head["Content-Length"] = str(last - first + 1)
         if span:
             head["Content-Range"] = f"bytes {first}-{last}/{document.size}"
-        response = HTTPResponse(None, 206 if span else 200, head, document.content_type)
+        response = Reply(None, 206 if span else 200, head, document.content_type)
         if request.method == "HEAD" or document.size == 0:
             return response
         async with self._documents.content(exchange.caller.tenant, document, first, last) as chunks:

@@ -14,11 +14,11 @@ from sanic import exceptions as sanic_errors
 from sanic.handlers import ErrorHandler
 from sanic.http import Http
 from sanic.request import Request
-from sanic.response import HTTPResponse
 
 from app import problems
 from app.http.clients import Load
 from app.http.exchange import Exchange, problem_response, request_id
+from app.http.http1 import Reply
 from app.http.logs import AccessLog, current_request
 from app.http.metrics import UNMATCHED, Metrics
 from app.http.protocol import Protocol, connection_of
@@ -34,7 +34,7 @@ log = logging.getLogger("strongroom.http")
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 Authenticate = Callable[[str | None], Awaitable[Caller]]
-SanicHandler = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]
+SanicHandler = Callable[..., Coroutine[Any, Any, Reply | None]]
 
 
 class Edge:
@@ -69,7 +69,7 @@ class Edge:
         template = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(route.path))
         self._templates.append((route.method, re.compile(template)))
 
-        async def handle(request: Request, **params: str) -> HTTPResponse | None:
+        async def handle(request: Request, **params: str) -> Reply | None:
             started = time.perf_counter()
             exchange = Exchange(request, params)
             connection = connection_of(request)
@@ -93,9 +93,7 @@ class Edge:
 
         return handle
 
-    async def _answer(
-        self, route: Route, exchange: Exchange
-    ) -> tuple[HTTPResponse, Problem | None]:
+    async def _answer(self, route: Route, exchange: Exchange) -> tuple[Reply, Problem | None]:
         try:
             return await self._serve(route, exchange), None
         except asyncio.CancelledError:
@@ -109,7 +107,7 @@ class Edge:
             problem = as_problem(error)
             return render(problem, exchange.request_id), problem
 
-    async def _serve(self, route: Route, exchange: Exchange) -> HTTPResponse:
+    async def _serve(self, route: Route, exchange: Exchange) -> Reply:
         if route.scope is not None:
             self._admit(connection_of(exchange.request))
             deadline.start(self._deadline_seconds)
@@ -139,10 +137,10 @@ class Edge:
             raise
         exchange.headers |= self._rate_limit.headers(allowance)
 
-    def refused(self, request: Request, error: BaseException) -> HTTPResponse:
+    def refused(self, request: Request, error: BaseException) -> Reply:
         """The answer to a request that reached no route, or whose handler was stopped."""
         if isinstance(error, sanic_errors.RequestCancelled):
-            return HTTPResponse(None, 499)  # the client has gone; its route has counted that
+            return Reply(None, 499)  # the client has gone; its route has counted that
         if self.draining and isinstance(request.stream, Http):
             request.stream.keep_alive = False
         if isinstance(error, sanic_errors.MethodNotAllowed):
@@ -187,7 +185,7 @@ class Edge:
         )
 
 
-def render(problem: Problem, identifier: str) -> HTTPResponse:
+def render(problem: Problem, identifier: str) -> Reply:
     return problem_response(problem.body(identifier), problem.headers)
 
 
@@ -252,5 +250,5 @@ class ProblemHandler(ErrorHandler):
         super().__init__()
         self._edge = edge
 
-    def response(self, request: Request, exception: BaseException) -> HTTPResponse:
+    def response(self, request: Request, exception: BaseException) -> Reply:
         return self._edge.refused(request, exception)

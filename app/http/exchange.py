@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 import re
-import secrets
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -13,9 +13,9 @@ from urllib.parse import parse_qsl, unquote
 import orjson
 from sanic.http import Http
 from sanic.request import Request
-from sanic.response import HTTPResponse
 
 from app.http.headers import single
+from app.http.http1 import Reply
 from app.http.json_body import parse_json
 from app.problems import BadParameter, TooLarge, UnsupportedMediaType
 from app.storage.records import Answer, Caller
@@ -39,7 +39,8 @@ class Exchange:
         self.request = request
         # RFC 3986, 6.2.2.2: what is percent-encoded needlessly is the same address.
         self.params = {
-            name: unquote(value, errors="surrogateescape") for name, value in params.items()
+            name: unquote(value, errors="surrogateescape") if "%" in value else value
+            for name, value in params.items()
         }
         self.request_id = request_id(request)
         # What every answer to this request carries.
@@ -150,7 +151,7 @@ class Exchange:
                 headers={"Accept-Encoding": "identity"},
             )
 
-    async def begin(self, response: HTTPResponse) -> None:
+    async def begin(self, response: Reply) -> None:
         """Send the head of an answer whose body is then given to `response.send`."""
         response.headers.update(self.headers)
         await self.request.respond(response)
@@ -168,7 +169,7 @@ class Exchange:
         else:
             transport.close()
 
-    async def finish_refusal(self, response: HTTPResponse) -> None:
+    async def finish_refusal(self, response: Reply) -> None:
         """Answer before the body was read. What is still on its way is read and dropped for a
         while: closing at once would reset the connection and take the answer along."""
         stream = self._stream
@@ -199,23 +200,21 @@ class Exchange:
             return
 
 
-def json_response(
-    body: object, status: int = 200, headers: dict[str, str] | None = None
-) -> HTTPResponse:
-    return HTTPResponse(orjson.dumps(body), status, headers, JSON)
+def json_response(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Reply:
+    return Reply(orjson.dumps(body), status, headers, JSON)
 
 
-def answer_response(answer: Answer) -> HTTPResponse:
+def answer_response(answer: Answer) -> Reply:
     """A recorded or fresh answer as a response."""
-    return HTTPResponse(
-        answer.body or None, answer.status, answer.headers, JSON if answer.body else None
-    )
+    return Reply(answer.body, answer.status, {**answer.headers}, JSON if answer.body else None)
 
 
 def request_id(request: Request) -> str:
     """The client's `X-Request-Id` if it is harmless, else a new one."""
     given = request.headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    if given and _REQUEST_ID.fullmatch(given):
+        return given
+    return f"{random.getrandbits(64):016x}"
 
 
 def _parse_query(query: str) -> list[tuple[str, str]]:
@@ -239,5 +238,5 @@ def _too_large(limit: int) -> TooLarge:
     )
 
 
-def problem_response(body: dict[str, Any], headers: dict[str, str]) -> HTTPResponse:
-    return HTTPResponse(orjson.dumps(body), int(body["status"]), headers, PROBLEM_JSON)
+def problem_response(body: dict[str, Any], headers: dict[str, str]) -> Reply:
+    return Reply(orjson.dumps(body), int(body["status"]), headers, PROBLEM_JSON)

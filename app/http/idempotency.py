@@ -6,10 +6,9 @@ import hashlib
 import logging
 from collections.abc import Awaitable, Callable
 
-from sanic.response import HTTPResponse
-
 from app.http.exchange import Exchange, answer_response
 from app.http.headers import idempotency_key
+from app.http.http1 import Reply
 from app.problems import IdempotencyMismatch, RequestInProgress
 from app.storage import deadline
 from app.storage.attempt import Attempt
@@ -47,7 +46,7 @@ class Idempotency:
         self._tasks = tasks
         self._max_body = max_body
 
-    async def run(self, exchange: Exchange, render: Render, action: Action) -> HTTPResponse:
+    async def run(self, exchange: Exchange, render: Render, action: Action) -> Reply:
         """The answer to `action`, or to the first request that used the same key."""
         key = idempotency_key(exchange.header("idempotency-key"))
         if key is None:
@@ -64,7 +63,7 @@ class Idempotency:
             raise Unavailable(unknown.detail, unknown.retry_after) from unknown
         return await self._first(exchange, Attempt(claim, render), action)
 
-    async def _first(self, exchange: Exchange, attempt: Attempt, action: Action) -> HTTPResponse:
+    async def _first(self, exchange: Exchange, attempt: Attempt, action: Action) -> Reply:
         tenant = exchange.caller.tenant
         try:
             document = await action(attempt)
@@ -90,7 +89,7 @@ class Idempotency:
         except StorageError as error:
             log.warning("a key was not given back", extra={"reason": str(error)})
 
-    async def _replay(self, exchange: Exchange, claim: Claim, taken: ClaimTaken) -> HTTPResponse:
+    async def _replay(self, exchange: Exchange, claim: Claim, taken: ClaimTaken) -> Reply:
         if taken.fingerprint != claim.fingerprint:
             raise _mismatch()
         if taken.settled is None:

@@ -3,9 +3,6 @@
 A client that closes its sending side gets an answer: to its finished request, or to its broken
 one. Sanic drops the connection at that moment, finished or not.
 
-Header names are checked: one that Sanic lets pass, such as `Content-Length ` with a space, would
-be another header to a proxy before us, and the body the next request (RFC 9112, 5.1).
-
 It has no timers: `clients` looks at all connections together.
 """
 
@@ -13,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import re
 import select
 import struct
 import termios
@@ -28,43 +24,17 @@ from sanic.http import Http, Stage
 from sanic.request import Request
 from sanic.server.protocols.http_protocol import HttpProtocol
 
+from app.http.http1 import Http1
 from app.problems import BadRequest, IncompleteBody, Problem
 
 if TYPE_CHECKING:
     from app.http.clients import Clients
-
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
-_MOST_KNOWN_NAMES = 1000
-_known_names: set[str] = set()
 
 # What a connection whose handler is busy may hold: this much, and one more read.
 _BUFFERED_BYTES = 32 * 1024
 _READ_BYTES = 64 * 1024
 # The loop fills it and has it emptied without anything in between, so all connections share it.
 _scratch = memoryview(bytearray(_READ_BYTES))
-
-
-class StrictRequest(Request):
-    """A request whose header names are names."""
-
-    __slots__ = ()
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        if "head" not in named:
-            # Sanic's stand-in for a request that it could not read, for the sake of the answer.
-            # With a target that is no URL it could not be made either, and nobody would answer.
-            named["url_bytes"] = b"*"
-        super().__init__(*arguments, **named)
-        for name in self.headers:
-            if name not in _known_names:
-                _check_name(name)
-
-
-def _check_name(name: str) -> None:
-    if not _TOKEN.fullmatch(name):
-        raise BadRequest("A header's name holds a character that no name may hold.")
-    if len(_known_names) < _MOST_KNOWN_NAMES:
-        _known_names.add(name)
 
 
 class Phase(Enum):
@@ -90,6 +60,8 @@ class Mark:
 
 class Protocol(HttpProtocol):
     """One client's connection."""
+
+    HTTP_CLASS = Http1
 
     __slots__ = (
         "_clients",

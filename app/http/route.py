@@ -6,15 +6,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sanic.response import HTTPResponse
-
 from app.http.exchange import Exchange
+from app.http.http1 import Reply
 from app.problems import Problem
 
 # Any valid key will do.
 ANY_SCOPE = "any"
 
-Handler = Callable[[Exchange], Awaitable[HTTPResponse]]
+Handler = Callable[[Exchange], Awaitable[Reply]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,8 +20,9 @@ from sanic.server.async_server import AsyncioServer
 
 from app.http.clients import SURPLUS_CONNECTIONS, Clients
 from app.http.edge import Edge, ProblemHandler
+from app.http.http1 import StrictRequest
 from app.http.listener import turn_away
-from app.http.protocol import Protocol, StrictRequest
+from app.http.protocol import Protocol
 from app.http.route import Route
 
 log = logging.getLogger("strongroom.server")

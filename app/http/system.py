@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
-from sanic.response import HTTPResponse
 
 from app import problems
 from app.http.edge import Edge
 from app.http.exchange import Exchange, json_response
+from app.http.http1 import Reply
 from app.http.metrics import CONTENT_TYPE, Metrics
 from app.http.openapi import json_content
 from app.http.route import ANY_SCOPE, Route
@@ -51,11 +51,11 @@ class SystemRoutes:
         self._openapi = orjson.dumps(document)
         self._pages = {"docs": _docs_page(document), "problems": _problems_page()}
 
-    async def livez(self, exchange: Exchange) -> HTTPResponse:
+    async def livez(self, exchange: Exchange) -> Reply:
         """The process answers; whether its backends do is no reason to restart it."""
         return json_response({"status": "ok"})
 
-    async def readyz(self, exchange: Exchange) -> HTTPResponse:
+    async def readyz(self, exchange: Exchange) -> Reply:
         if self._edge.draining:
             raise problems.Overloaded("The service is shutting down.")
         away = await self._find_away()
@@ -89,19 +89,19 @@ class SystemRoutes:
             return False
         return True
 
-    async def metrics(self, exchange: Exchange) -> HTTPResponse:
-        return HTTPResponse(self._metrics.render(), 200, None, CONTENT_TYPE)
+    async def metrics(self, exchange: Exchange) -> Reply:
+        return Reply(self._metrics.render(), 200, None, CONTENT_TYPE)
 
-    async def limits(self, exchange: Exchange) -> HTTPResponse:
+    async def limits(self, exchange: Exchange) -> Reply:
         return json_response(self._limits)
 
-    async def openapi(self, exchange: Exchange) -> HTTPResponse:
-        return HTTPResponse(self._openapi, 200, None, "application/json")
+    async def openapi(self, exchange: Exchange) -> Reply:
+        return Reply(self._openapi, 200, None, "application/json")
 
-    async def docs(self, exchange: Exchange) -> HTTPResponse:
+    async def docs(self, exchange: Exchange) -> Reply:
         return _page(self._pages["docs"])
 
-    async def problems(self, exchange: Exchange) -> HTTPResponse:
+    async def problems(self, exchange: Exchange) -> Reply:
         return _page(self._pages["problems"])
 
     def routes(self) -> list[Route]:
@@ -148,7 +148,7 @@ def _object(**properties: Any) -> dict[str, Any]:
 def _route(
     name: str,
     path: str,
-    handler: Callable[[Exchange], Awaitable[HTTPResponse]],
+    handler: Callable[[Exchange], Awaitable[Reply]],
     summary: str,
     responses: dict[str, Any],
     possible: Sequence[type[problems.Problem]] = (),
@@ -180,12 +180,12 @@ td,th{border-color:#2c3542}.verb{color:#6cb2ff}a{color:#6cb2ff}}
 """
 
 
-def _page(content: bytes) -> HTTPResponse:
+def _page(content: bytes) -> Reply:
     head = {
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
         "X-Content-Type-Options": "nosniff",
     }
-    return HTTPResponse(content, 200, head, _HTML)
+    return Reply(content, 200, head, _HTML)
 
 
 def _html(title: str, content: str) -> bytes:
