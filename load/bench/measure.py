@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,11 +16,11 @@ from load.bench.native import (
     BUILD,
     HERE,
     LOAD_CORE,
-    ROOT,
     SERVER_CORE,
     Responder,
     Running,
     bound,
+    competitors_python,
     free_port,
     running,
 )
@@ -27,7 +28,9 @@ from load.bench.record import UPLOAD, UPLOAD_HEADERS, World, environment
 
 CONNECTIONS = 32
 SATURATED = 0.95
-SERVERS = ("strongroom", "floor", "fastapi_boto3", "fastapi_aiobotocore")
+_EDGE_SECONDS = 0.3  # before the load ends, so that it is still on
+OURS = ("strongroom", "floor")  # what runs in the project's own environment
+SERVERS = (*OURS, "fastapi_boto3", "fastapi_aiobotocore")
 
 
 @dataclass(frozen=True)
@@ -89,14 +92,13 @@ def request_file(name: str, requests: list[bytes]) -> Path:
 
 def interpreter(server: str) -> str:
     """The competitors' packages are in an environment of their own."""
-    ours = server in ("strongroom", "floor")
-    return sys.executable if ours else str(ROOT / ".tools" / "bench" / "bin" / "python")
+    return sys.executable if server in OURS else str(competitors_python())
 
 
 def command_of(server: str) -> list[str]:
     if server == "strongroom":
         return [interpreter(server), "-m", "app", "serve"]
-    return [interpreter(server), str(HERE / "servers" / f"{server}.py")]
+    return [interpreter(server), "-m", f"load.bench.servers.{server}"]
 
 
 @contextmanager
@@ -157,24 +159,46 @@ class Sample:
         return asdict(self) | told | {"faults": self.faults}
 
 
-def wrk(
-    url: str, requests: Path, seconds: float, connections: int = CONNECTIONS
-) -> dict[str, float]:
-    """Closed-loop load: what `script.lua` tells of it, and the CPU seconds that it took."""
+@contextmanager
+def wrk(url: str, requests: Path, seconds: int) -> Iterator[dict[str, float]]:
+    """Closed-loop load while the block runs; at its end the yielded dictionary has what
+    `script.lua` tells, and the generator's `cpu` in seconds."""
     command = [
         *("wrk", "-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s", "--timeout", "10s"),
         *("-s", str(HERE / "native" / "script.lua"), url, "--", str(requests)),
     ]
     before = os.times()
-    done = subprocess.run(
-        bound(LOAD_CORE, command), capture_output=True, text=True, timeout=seconds + 60
+    process = subprocess.Popen(
+        bound(LOAD_CORE, command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+    told: dict[str, float] = {}
+    try:
+        yield told
+        output, _ = process.communicate(timeout=seconds + 60)
+    finally:
+        process.kill()
+        process.wait()
+    if process.returncode:
+        raise RuntimeError(f"wrk failed:\n{output}")
     after = os.times()
-    if done.returncode:
-        raise RuntimeError(f"wrk failed:\n{done.stdout}{done.stderr}")
-    told: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
-    used = after.children_user + after.children_system
-    return told | {"cpu": used - before.children_user - before.children_system}
+    told |= json.loads(output.strip().splitlines()[-1])
+    told["cpu"] = after.children_user + after.children_system
+    told["cpu"] -= before.children_user + before.children_system
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Of all clocks and counters at one moment."""
+
+    at: float
+    cpu: float
+    backend_cpu: float
+    requests: int
+
+    @classmethod
+    def take(cls, server: Running, backend: Responder, operation: Operation) -> Reading:
+        requests = backend.calls()[operation.calls[-1]]
+        return cls(time.monotonic(), server.cpu(), backend.cpu(), requests)
 
 
 def measure(
@@ -186,22 +210,29 @@ def measure(
     seconds: int,
     turn: int,
 ) -> Sample:
-    """One server under one operation, for as many seconds after a second of warm-up."""
-    wrk(server.url, requests, 1)
-    cpu, backend_cpu = server.cpu(), backend.cpu()
-    told = wrk(server.url, requests, seconds)
-    cpu, backend_cpu = server.cpu() - cpu, backend.cpu() - backend_cpu
+    """One server under one operation, after a second of warm-up.
+
+    Clocks are read while the load is on, and requests counted by their last call to AWS: at both
+    ends as many are half done.
+    """
+    wanted = OPERATIONS[operation]
+    with wrk(server.url, requests, seconds + 1) as told:
+        time.sleep(1)
+        first = Reading.take(server, backend, wanted)
+        time.sleep(seconds - _EDGE_SECONDS)
+        last = Reading.take(server, backend, wanted)
+    length = last.at - first.at
     return Sample(
         server=name,
         operation=operation,
         round=turn,
-        requests=int(told["requests"]),
+        requests=last.requests - first.requests,
         errors=int(told["errors"]),
-        seconds=told["seconds"],
-        cpu_seconds=cpu,
+        seconds=length,
+        cpu_seconds=last.cpu - first.cpu,
         p50_us=int(told["p50_us"]),
         p99_us=int(told["p99_us"]),
         peak_mib=server.memory(),
-        responder_share=backend_cpu / told["seconds"],
+        responder_share=(last.backend_cpu - first.backend_cpu) / length,
         generator_share=told["cpu"] / told["seconds"],
     )

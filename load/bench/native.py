@@ -8,7 +8,9 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -54,6 +56,22 @@ def compiled(name: str) -> Path:
         raise Unable(f"gcc cannot compile {source.name}:\n{done.stderr}")
     fresh.replace(program)
     return program
+
+
+def competitors_python() -> Path:
+    """The interpreter that has the competitors' packages, installed by hash at first use."""
+    home, wanted = ROOT / ".tools" / "bench", HERE / "requirements.txt"
+    python, stamp = home / "bin" / "python", home / "installed"
+    if stamp.exists() and stamp.read_bytes() == wanted.read_bytes():
+        return python
+    print("installing FastAPI, boto3, aiobotocore and py-spy into .tools/bench …", flush=True)
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
+    install = ["install", "-q", "--disable-pip-version-check", "--require-hashes", "-r"]
+    done = subprocess.run([str(python), "-m", "pip", *install, str(wanted)])
+    if done.returncode:
+        raise Unable("the competitors could not be installed: run it again once PyPI is reachable")
+    stamp.write_bytes(wanted.read_bytes())
+    return python
 
 
 def bound(core: int, command: Sequence[str]) -> list[str]:
@@ -162,12 +180,14 @@ class Backend:
 class Responder(Running):
     """The canned AWS."""
 
-    def calls(self) -> dict[str, int]:
-        """Calls answered so far, by operation."""
-        counted: dict[str, int] = {}
+    def calls(self) -> Counter[str]:
+        """Calls answered so far by operation, but for those of keys and of health; `unmatched` are
+        those that there was no answer for."""
+        counted: Counter[str] = Counter()
         for name, count in json.loads(self.ask("/_calls")[2]).items():
-            operation = name.rpartition(" ")[2]
-            counted[operation] = counted.get(operation, 0) + count
+            operation, _, needle = name.partition(" ")
+            if needle in ("", "-", "D#"):
+                counted[operation] += count
         return counted
 
 

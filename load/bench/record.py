@@ -152,6 +152,7 @@ def environment(aws: str, port: int, **extra: str) -> dict[str, str]:
     return kept | {
         "AWS_ENDPOINT_URL": aws,
         "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "AKIDEXAMPLEEXAMPLE00",
         "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY00",
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -233,8 +234,8 @@ def _write(folder: Path, calls: list[Call], document_id: str) -> None:
         return found[-1]
 
     add(find("ListObjectsV2"), "list-type=2")
-    add(find("GetItem", b'"CHECK"'), '"CHECK"')
-    add(find("GetItem", b'"K#'), '"K#')
+    add(find("GetItem", b'"CHECK"'), "CHECK")
+    add(find("GetItem", b'"K#'), "K#")
     document = find("GetItem", document_id.encode())
     add(_echoing(document, document_id), "D#", "D#", LENGTH)
     add(_spread(find("Query")))

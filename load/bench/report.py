@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
+from load.bench import picture
 from load.bench.measure import Sample
+from load.bench.picture import COLOURS, Bar
 
 OURS = "strongroom"
+# By how much the service is to be near to the floor, and ahead of the others.
+TARGETS = {"floor": 0.70, "fastapi_boto3": 10.0, "fastapi_aiobotocore": 5.0}
 
 
 @dataclass(frozen=True)
@@ -99,3 +104,49 @@ def _line(
         f"{median(s.p99_us for s in samples) / 1000:>8.2f}{max(s.peak_mib for s in samples):>6.0f}"
         f"  {told}"
     ).rstrip()
+
+
+# --- the picture --------------------------------------------------------------------------------
+
+_WIDTH, _MARGIN = 1080.0, 28.0
+
+
+def draw(samples: Sequence[Sample], path: Path) -> Path:
+    """CPU time per request by operation and server at the left, ratios to ours at the right."""
+    found = ratios(samples)
+    servers = list(dict.fromkeys(sample.server for sample in samples))
+    half = (_WIDTH - 3 * _MARGIN) / 2
+    parts = [picture.text(_MARGIN, 38, "CPU time per request, and how it compares", "title")]
+    parts.append(
+        picture.text(
+            _MARGIN,
+            60,
+            "Medians over rounds; thin lines from the least to the most. Dashed: the target.",
+            "faint",
+        )
+    )
+    top = 84.0
+    for operation in dict.fromkeys(sample.operation for sample in samples):
+        cpu = []
+        for number, server in enumerate(servers):
+            values = [s.cpu_us for s in samples if (s.operation, s.server) == (operation, server)]
+            cpu.append(_bar(server, Spread.of(values), COLOURS[number]))
+        parts += picture.bars(_MARGIN, top, half, operation, cpu, "{:.0f} µs")
+        compared = [
+            _bar(server, found[operation][server], COLOURS[number])
+            for number, server in enumerate(servers)
+            if server in found.get(operation, {})
+        ]
+        right = _MARGIN * 2 + half
+        for bar in compared:
+            head = f"{operation}: CPU time over ours" if bar is compared[0] else ""
+            at = top + compared.index(bar) * (picture.ROW + 6)
+            parts += picture.bars(
+                right, at, half, head, [bar], "{:.2f}", {bar.name: TARGETS[bar.name]}
+            )
+        top += picture.bars_height(len(servers)) + 12
+    return picture.write(path, _WIDTH, top + 10, parts)
+
+
+def _bar(name: str, spread: Spread, colour: str) -> Bar:
+    return Bar(name, spread.median, spread.min, spread.max, colour)

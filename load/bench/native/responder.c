@@ -8,7 +8,7 @@
  * first line that fits counts; '-' stands for no text.
  *
  * A limit is how many calls a service works on at once; others wait their turn. 0 is no limit.
- * GET /_calls answers with the number of calls by operation. Ends with its parent.
+ * GET /_calls answers with the number of calls by operation and such text. Ends with its parent.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -202,8 +202,8 @@ static void send_calls(int fd) {
     char body[4096], whole[4400];
     int size = snprintf(body, sizeof body, "{\"unmatched\":%lu", unmatched);
     for (int i = 0; i < answer_count; i++)
-        size += snprintf(body + size, sizeof body - size, ",\"%d %s\":%lu", i,
-                         answers[i].operation, answers[i].calls);
+        size += snprintf(body + size, sizeof body - size, ",\"%s %s\":%lu",
+                         answers[i].operation, answers[i].needle, answers[i].calls);
     size += snprintf(body + size, sizeof body - size, "}");
     int total = snprintf(whole, sizeof whole, "HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s",
                          size, body);

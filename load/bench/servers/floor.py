@@ -8,14 +8,17 @@ by hand, answers are cut out by slicing. Nothing of the service is used.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import time
+from base64 import b64encode, urlsafe_b64encode
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
 from hmac import digest as hmac_digest
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
+from zlib import crc32
 
 import orjson
 from sanic import Sanic
@@ -218,26 +221,35 @@ async def call(operation: bytes, body: bytes) -> Any:
 known_keys: dict[str, tuple[float, str, str]] = {}
 
 
-async def tenant_of(request: Request) -> str | None:
-    """The tenant whose key the request bears; None if it bears none that is good."""
+class Refused(Exception):
+    """The request bears no good key; Sanic makes some answer of it."""
+
+
+def tenant_of(request: Request) -> str | None:
+    """The tenant whose key the request bears; None if the key's record has to be asked for."""
     authorization = request.headers["authorization"]
-    key_id, secret = authorization[10:26], authorization[27:]
-    known = known_keys.get(key_id)
+    known = known_keys.get(authorization[10:26])
     if known is None or known[0] < time.monotonic():
-        known = await load_key(key_id)
-    if known[1] != sha256(secret.encode()).hexdigest():
         return None
+    if known[1] != sha256(authorization[27:].encode()).hexdigest():
+        raise Refused
     return known[2]
 
 
-async def load_key(key_id: str) -> tuple[float, str, str]:
+async def load_tenant(request: Request) -> str:
+    await load_key(request.headers["authorization"][10:26])
+    tenant = tenant_of(request)
+    if tenant is None:
+        raise Refused
+    return tenant
+
+
+async def load_key(key_id: str) -> None:
     asked_at = time.monotonic()
     key = {"PK": {"S": "K#" + key_id}, "SK": {"S": "K"}}
     body = orjson.dumps({"TableName": TABLE, "Key": key, "ConsistentRead": True})
     item = (await call(b"GetItem", body))["Item"]
-    known = (asked_at + KEY_SECONDS, item["secret_sha256"]["S"], item["tenant"]["S"])
-    known_keys[key_id] = known
-    return known
+    known_keys[key_id] = asked_at + KEY_SECONDS, item["secret_sha256"]["S"], item["tenant"]["S"]
 
 
 # --- documents ----------------------------------------------------------------------------------
@@ -248,9 +260,9 @@ def day_of(day: int) -> str:
     return datetime.fromtimestamp(day * 86400, UTC).strftime("%Y-%m-%dT")
 
 
-def moment(text: str) -> str:
+def moment(milliseconds: int) -> str:
     """Epoch milliseconds as RFC 3339."""
-    day, rest = divmod(int(text), 86_400_000)
+    day, rest = divmod(milliseconds, 86_400_000)
     second, millisecond = divmod(rest, 1000)
     minute, second = divmod(second, 60)
     hour, minute = divmod(minute, 60)
@@ -275,8 +287,8 @@ def as_json(item: dict[str, Any]) -> dict[str, Any]:
         "tags": [tag["S"] for tag in tags["L"]] if tags else [],
         # Stored as JSON, and answered as it is.
         "metadata": orjson.Fragment(metadata["S"]) if metadata else {},
-        "created_at": moment(item["created_at"]["N"]),
-        "updated_at": moment(item["updated_at"]["N"]),
+        "created_at": moment(int(item["created_at"]["N"])),
+        "updated_at": moment(int(item["updated_at"]["N"])),
         "expires_at": None,
         "deleted_at": None,
         "purge_after": None,
@@ -294,6 +306,115 @@ async def get_item(tenant: str, id: str) -> dict[str, Any]:
     return item
 
 
+async def get_object(tenant: str, item: dict[str, Any]) -> memoryview:
+    path = object_path(tenant, item["SK"]["S"][2:], item["content_id"]["S"])
+    answer = await ask(s3.get(path, int(item["size"]["N"]) - 1))
+    return memoryview(answer)[answer.find(b"\r\n\r\n") + 4 :]
+
+
+def object_path(tenant: str, id: str, content_id: str) -> str:
+    return f"/{BUCKET}/{tenant}/{id}/{content_id}"
+
+
+# Of a list without filters: its format's number, and the digest of no filters.
+CURSOR = b"\x01" + sha256(b"").digest()[:8]
+
+
+async def query(tenant: str, limit: int) -> dict[str, Any]:
+    """A page of the newest documents: one more than asked for tells whether there is another."""
+    body = (
+        f'{{"TableName":"{TABLE}","ConsistentRead":true,"ScanIndexForward":false,'
+        f'"KeyConditionExpression":"PK = :partition AND SK BETWEEN :low AND :high",'
+        f'"ExpressionAttributeValues":{{":partition":{{"S":"T#{tenant}#0"}},'
+        f'":low":{{"S":"D#"}},":high":{{"S":"D#~"}}}},"Limit":{limit + 1}}}'
+    )
+    items = (await call(b"Query", body.encode()))["Items"]
+    documents = [as_json(item) for item in items[:limit]]
+    cursor = None
+    if len(items) > limit:
+        position = CURSOR + documents[-1]["id"].encode()
+        cursor = urlsafe_b64encode(position).rstrip(b"=").decode()
+    return {"items": documents, "next_cursor": cursor}
+
+
+ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+PAIRS = [a + b for a in ALPHABET for b in ALPHABET]
+
+
+def new_id(now: int) -> str:
+    """48 bits of milliseconds, 75 random ones, the shard."""
+    value = now << 80 | int.from_bytes(os.urandom(10), "big") >> 5 << 5
+    return "".join([PAIRS[value >> shift & 1023] for shift in range(120, -1, -10)])
+
+
+def new_write_id() -> str:
+    return urlsafe_b64encode(os.urandom(12)).decode()
+
+
+def intent(tenant: str, id: str, write_id: str, now: int) -> bytes:
+    return (
+        f'{{"TableName":"{TABLE}","Item":{{"PK":{{"S":"W#{write_id}"}},"SK":{{"S":"W"}},'
+        f'"state":{{"S":"open"}},"tenant":{{"S":"{tenant}"}},"document_id":{{"S":"{id}"}},'
+        f'"due_bucket":{{"N":"{crc32(write_id.encode()) % 16}"}},'
+        f'"due_at":{{"N":"{now + 900_000}"}}}}}}'
+    ).encode()
+
+
+def transaction(tenant: str, key_id: str, document: dict[str, Any], content_id: str) -> bytes:
+    """The document, its intent's end, its version, its entries, and what the tenant uses."""
+    now, id, digest = document["created_at"], document["id"], document["sha256"]
+    size, tags = document["size"], document["tags"]
+    write_id = new_write_id()
+    token = f"{write_id}-0"
+    partition = f"T#{tenant}#{id[-1]}"
+    table = f'"TableName":"{TABLE}"'
+    common = (
+        f'"name":{{"S":{quoted(document["name"])}}},'
+        f'"content_type":{{"S":{quoted(document["content_type"])}}},"size":{{"N":"{size}"}},'
+        f'"content_id":{{"S":"{content_id}"}},"created_at":{{"N":"{now}"}},'
+        f'"created_by":{{"S":"{key_id}"}},"sha256":{{"S":"{digest}"}}'
+    )
+    more = ""
+    if tags:
+        more += f',"tags":{{"L":[{",".join([f"{{{S}{quoted(tag)}}}" for tag in tags])}]}}'
+    if document["metadata"]:
+        more += f',"metadata":{{"S":{quoted(orjson.dumps(document["metadata"]).decode())}}}'
+    entries = "".join(
+        [
+            f',{{"Put":{{{table},"Item":{{"PK":{{"S":{quoted(f"{partition}#{entry}")}}},'
+            f'"SK":{{"S":"D#{id}"}}}}}}}}'
+            for entry in (f"SHA#{digest}", *[f"TAG#{tag}" for tag in sorted(tags)])
+        ]
+    )
+    return (
+        f'{{"TransactItems":[{{"Put":{{{table},"ReturnValuesOnConditionCheckFailure":"ALL_OLD",'
+        f'"Item":{{"PK":{{"S":"{partition}"}},"SK":{{"S":"D#{id}"}},{common},'
+        f'"revision":{{"N":"1"}},"version":{{"N":"1"}},"updated_at":{{"N":"{now}"}},'
+        f'"writes":{{"S":"{write_id}"}}{more}}},'
+        f'"ConditionExpression":"attribute_not_exists(PK)"}}}},'
+        f'{{"Delete":{{{table},"Key":{{"PK":{{"S":"W#{content_id}"}},"SK":{{"S":"W"}}}},'
+        f'"ConditionExpression":"#state = :open","ExpressionAttributeNames":{{"#state":"state"}},'
+        f'"ExpressionAttributeValues":{{":open":{{"S":"open"}}}}}}}},'
+        f'{{"Put":{{{table},"Item":{{"PK":{{"S":"V#{tenant}#{id}"}},"SK":{{"S":"0000000001"}},'
+        f"{common}}}}}}}{entries},"
+        f'{{"Update":{{{table},"Key":{{"PK":{{"S":"T#{tenant}"}},'
+        f'"SK":{{"S":"USAGE#{crc32(token.encode()) % 16:02d}"}}}},'
+        f'"UpdateExpression":"ADD #bytes :bytes, #documents :documents",'
+        f'"ExpressionAttributeNames":{{"#bytes":"bytes","#documents":"documents"}},'
+        f'"ExpressionAttributeValues":{{":bytes":{{"N":"{size}"}},":documents":{{"N":"1"}}}}}}}}],'
+        f'"ClientRequestToken":"{token}"}}'
+    ).encode()
+
+
+S = '"S":'
+
+
+def quoted(text: str) -> str:
+    return orjson.dumps(text).decode()
+
+
+# --- routes -------------------------------------------------------------------------------------
+
 app = Sanic("floor", configure_logging=False)
 
 
@@ -304,12 +425,76 @@ async def livez(request: Request) -> HTTPResponse:
 
 @app.get("/v1/documents/<id>")
 async def read(request: Request, id: str) -> HTTPResponse:
-    tenant = await tenant_of(request)
-    if tenant is None:
-        return HTTPResponse(None, 401)
-    item = await get_item(tenant, id)
+    item = await get_item(tenant_of(request) or await load_tenant(request), id)
     head = {"ETag": f'"{item["revision"]["N"]}"'}
     return HTTPResponse(orjson.dumps(as_json(item)), 200, head, JSON)
+
+
+@app.get("/v1/documents")
+async def listed(request: Request) -> HTTPResponse:
+    tenant = tenant_of(request) or await load_tenant(request)
+    page = await query(tenant, int(request.query_string.partition("=")[2]))
+    return HTTPResponse(orjson.dumps(page), 200, None, JSON)
+
+
+@app.get("/v1/documents/<id>/content")
+async def content(request: Request, id: str) -> HTTPResponse:
+    tenant = tenant_of(request) or await load_tenant(request)
+    item = await get_item(tenant, id)
+    kind = item["content_type"]["S"]
+    disposition = f'attachment; filename="{item["name"]["S"]}"'
+    if request.query_string == "delivery=redirect":
+        path = object_path(tenant, id, item["content_id"]["S"])
+        url = s3.presigned(path, quote(disposition, ""), quote(kind, ""))
+        return HTTPResponse(None, 307, {"Location": url})
+    head = {"ETag": f'"{item["sha256"]["S"]}"', "Content-Disposition": disposition}
+    return HTTPResponse(await get_object(tenant, item), 200, head, kind)
+
+
+@app.post("/v1/documents")
+async def create(request: Request) -> HTTPResponse:
+    tenant = tenant_of(request) or await load_tenant(request)
+    headers, body = request.headers, request.body
+    key_id = headers["authorization"][10:26]
+    now = time.time_ns() // 1_000_000
+    id, content_id = new_id(now), new_write_id()
+    await ask(dynamodb.json_call(b"PutItem", intent(tenant, id, content_id, now)))
+    digest = sha256(body)
+    hexadecimal, checksum = digest.hexdigest(), b64encode(digest.digest()).decode()
+    await ask(s3.put(object_path(tenant, id, content_id), body, hexadecimal, checksum))
+    document = {
+        "id": id,
+        "name": headers["content-disposition"].partition('"')[2][:-1],
+        "content_type": headers["content-type"],
+        "size": len(body),
+        "checksum": {"algorithm": "sha256", "value": hexadecimal, "part_size": None},
+        "sha256": hexadecimal,
+        "revision": 1,
+        "version": 1,
+        "content_etag": f'"{hexadecimal}"',
+        "tags": headers["document-tags"].split(","),
+        "metadata": orjson.loads(headers["document-metadata"]),
+        "created_at": now,
+        "updated_at": now,
+        "expires_at": None,
+        "deleted_at": None,
+        "purge_after": None,
+        "created_by": key_id,
+    }
+    await ask(
+        dynamodb.json_call(b"TransactWriteItems", transaction(tenant, key_id, document, content_id))
+    )
+    document["created_at"] = document["updated_at"] = moment(now)
+    head = {"Location": f"/v1/documents/{id}", "ETag": '"1"'}
+    return HTTPResponse(orjson.dumps(document), 201, head, JSON)
+
+
+@app.after_server_start
+async def calm(app: Sanic[Any, Any]) -> None:
+    """What has been loaded is not garbage, and requests leave none that needs collecting."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,317 @@
+/* Open-loop load: requests arrive by a Poisson process, whatever the server does.
+ *
+ *   arrivals PORT REQUESTS RATE SECONDS CONNECTIONS SEED PATIENCE_SECONDS OUTPUT
+ *
+ * REQUESTS holds each request's length in bytes, a line break, and the request; they are sent in
+ * turn. An arrival that finds every connection busy waits for one, and its latency counts from
+ * when it was to be sent. OUTPUT gets 16 bytes per arrival, in order of completion, little-endian:
+ * when it was due in microseconds from the start (8), latency in microseconds (4), status (2),
+ * whether the answer has Retry-After (2). Status 0: the connection ended without an answer;
+ * 1: no answer within PATIENCE_SECONDS after the last arrival; 2: not even sent by then.
+ * Ends with its parent.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <math.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MOST_REQUESTS = 65536, HEAD = 16384, LOST = 0, UNANSWERED = 1, UNSENT = 2 };
+enum state { CONNECTING, IDLE, BUSY };
+
+struct request {
+    char *bytes;
+    size_t size;
+};
+
+struct connection {
+    int fd;
+    enum state state;
+    uint64_t due; /* of the request that it carries */
+    const struct request *request;
+    size_t sent;
+    char head[HEAD + 1];
+    size_t head_size;
+    int status, retry_after, closes;
+    int64_t body_left; /* -1 before the head is whole */
+};
+
+struct sample {
+    uint64_t due;
+    uint32_t latency;
+    uint16_t status, retry_after;
+};
+
+static struct request requests[MOST_REQUESTS];
+static int request_count, next_request;
+static struct connection *connections;
+static int connection_count, *idle, idle_count, ready_count;
+static uint64_t *waiting; /* when each was due; a queue */
+static size_t waiting_head, waiting_tail, arrival_count;
+static FILE *output;
+static struct sockaddr_in address;
+static int poller, timer, busy_count;
+static uint64_t began, random_state;
+
+static void fail(const char *what) {
+    perror(what);
+    exit(1);
+}
+
+static uint64_t now_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* Uniform in (0, 1]: xorshift64*, Vigna 2016. */
+static double uniform(void) {
+    random_state ^= random_state >> 12;
+    random_state ^= random_state << 25;
+    random_state ^= random_state >> 27;
+    return ((random_state * 2685821657736338717ULL >> 11) + 1) / 9007199254740992.0;
+}
+
+static void load_requests(const char *path) {
+    FILE *file = fopen(path, "rb");
+    if (!file) fail(path);
+    size_t size;
+    while (request_count < MOST_REQUESTS && fscanf(file, "%zu", &size) == 1) {
+        fgetc(file);
+        struct request *r = &requests[request_count++];
+        *r = (struct request){malloc(size), size};
+        if (fread(r->bytes, 1, size, file) != size) fail(path);
+    }
+    fclose(file);
+    if (!request_count) {
+        fprintf(stderr, "%s holds no request\n", path);
+        exit(2);
+    }
+}
+
+static void record(uint64_t due, uint64_t now, int status, int retry_after) {
+    uint64_t latency = now - due;
+    struct sample sample = {due - began, latency > UINT32_MAX ? UINT32_MAX : latency, status,
+                            retry_after};
+    fwrite(&sample, sizeof sample, 1, output);
+}
+
+static void watch(struct connection *c, uint32_t events, int how) {
+    struct epoll_event event = {.events = events, .data.ptr = c};
+    epoll_ctl(poller, how, c->fd, &event);
+}
+
+static void connect_again(struct connection *c) {
+    if (c->fd >= 0) close(c->fd);
+    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (c->fd < 0) fail("socket");
+    int yes = 1;
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    c->state = CONNECTING;
+    connect(c->fd, (struct sockaddr *)&address, sizeof address);
+    watch(c, EPOLLOUT, EPOLL_CTL_ADD);
+}
+
+static void become_idle(struct connection *c);
+
+static void lose(struct connection *c) {
+    if (c->state == BUSY) {
+        busy_count--;
+        record(c->due, now_us(), LOST, 0);
+    } else if (c->state == IDLE) {
+        for (int i = 0; i < idle_count; i++)
+            if (&connections[idle[i]] == c) idle[i] = idle[--idle_count];
+    }
+    connect_again(c);
+}
+
+static void send_more(struct connection *c) {
+    const struct request *r = c->request;
+    ssize_t sent = send(c->fd, r->bytes + c->sent, r->size - c->sent, MSG_NOSIGNAL);
+    if (sent < 0 && errno != EAGAIN) return lose(c);
+    c->sent += sent > 0 ? sent : 0;
+    watch(c, c->sent < r->size ? EPOLLIN | EPOLLOUT : EPOLLIN, EPOLL_CTL_MOD);
+}
+
+static void begin(struct connection *c, uint64_t due) {
+    c->state = BUSY;
+    busy_count++;
+    c->due = due;
+    c->request = &requests[next_request++ % request_count];
+    c->sent = c->head_size = 0;
+    c->body_left = -1;
+    c->closes = 0;
+    ssize_t sent = send(c->fd, c->request->bytes, c->request->size, MSG_NOSIGNAL);
+    if (sent == (ssize_t)c->request->size)
+        c->sent = sent;
+    else
+        send_more(c);
+}
+
+static void become_idle(struct connection *c) {
+    if (waiting_head != waiting_tail) return begin(c, waiting[waiting_head++]);
+    c->state = IDLE;
+    idle[idle_count++] = c - connections;
+}
+
+static void arrive(uint64_t due) {
+    arrival_count++;
+    if (idle_count)
+        begin(&connections[idle[--idle_count]], due);
+    else
+        waiting[waiting_tail++] = due;
+}
+
+static void finish(struct connection *c) {
+    busy_count--;
+    record(c->due, now_us(), c->status, c->retry_after);
+    if (c->closes) {
+        c->state = CONNECTING;
+        return connect_again(c);
+    }
+    become_idle(c);
+}
+
+/* Reads the head's meaning once it is whole; returns how much of the body came along. */
+static int64_t parse_head(struct connection *c) {
+    c->head[c->head_size] = 0;
+    char *end = strstr(c->head, "\r\n\r\n");
+    if (!end) return -1;
+    *end = 0;
+    c->status = atoi(c->head + 9);
+    c->retry_after = strcasestr(c->head, "\r\nretry-after:") != NULL;
+    c->closes = strcasestr(c->head, "\r\nconnection: close") != NULL;
+    char *length = strcasestr(c->head, "\r\ncontent-length:");
+    c->body_left = length ? atoll(length + 17) : 0;
+    return c->head_size - (end + 4 - c->head);
+}
+
+static void receive(struct connection *c) {
+    static char scratch[262144];
+    ssize_t got = recv(c->fd, scratch, sizeof scratch, 0);
+    if (got < 0 && errno == EAGAIN) return;
+    if (got <= 0 || c->state != BUSY) return lose(c);
+    if (c->body_left >= 0) {
+        c->body_left -= got;
+    } else {
+        size_t room = HEAD - c->head_size, kept = (size_t)got < room ? (size_t)got : room;
+        memcpy(c->head + c->head_size, scratch, kept);
+        c->head_size += kept;
+        int64_t along = parse_head(c);
+        if (along < 0 && c->head_size == HEAD) return lose(c);
+        if (along >= 0) c->body_left -= along + (got - (ssize_t)kept);
+    }
+    if (c->body_left == 0) finish(c);
+}
+
+static void connected(struct connection *c) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    if (error) {
+        usleep(1000);
+        return connect_again(c);
+    }
+    watch(c, EPOLLIN, EPOLL_CTL_MOD);
+    ready_count++;
+    become_idle(c);
+}
+
+static void handle_events(void) {
+    struct epoll_event events[512];
+    int count = epoll_wait(poller, events, 512, 100);
+    for (int i = 0; i < count; i++) {
+        struct connection *c = events[i].data.ptr;
+        uint64_t expirations;
+        if (!c) {
+            if (read(timer, &expirations, sizeof expirations) < 0 && errno != EAGAIN) fail("timer");
+        } else if (c->state == CONNECTING) {
+            connected(c);
+        } else if (c->state == BUSY && c->sent < c->request->size && events[i].events & EPOLLOUT) {
+            send_more(c);
+        } else {
+            receive(c);
+        }
+    }
+}
+
+static void set_timer(uint64_t at) {
+    struct itimerspec when = {.it_value = {at / 1000000, at % 1000000 * 1000}};
+    timerfd_settime(timer, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+static void run(double rate, uint64_t length, uint64_t patience) {
+    uint64_t ends = began + length, stops = ends + patience;
+    double next = began - log(uniform()) / rate * 1e6;
+    while (now_us() < stops) {
+        uint64_t now = now_us();
+        for (; next <= now && next < ends; next -= log(uniform()) / rate * 1e6) arrive(next);
+        if (next >= ends && !busy_count && waiting_head == waiting_tail) return;
+        set_timer(next < ends ? (uint64_t)next : stops);
+        handle_events();
+    }
+}
+
+static void give_up(void) {
+    uint64_t now = now_us();
+    for (int i = 0; i < connection_count; i++)
+        if (connections[i].state == BUSY) record(connections[i].due, now, UNANSWERED, 0);
+    while (waiting_head != waiting_tail) record(waiting[waiting_head++], now, UNSENT, 0);
+}
+
+int main(int count, char **arguments) {
+    if (count != 9) {
+        fprintf(stderr, "arrivals PORT REQUESTS RATE SECONDS CONNECTIONS SEED PATIENCE_SECONDS "
+                        "OUTPUT\n");
+        return 2;
+    }
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_TIMERSLACK, 1);
+    struct rlimit files = {16384, 16384};
+    setrlimit(RLIMIT_NOFILE, &files);
+    address = (struct sockaddr_in){.sin_family = AF_INET,
+                                   .sin_port = htons(atoi(arguments[1])),
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    load_requests(arguments[2]);
+    double rate = atof(arguments[3]), seconds = atof(arguments[4]);
+    connection_count = atoi(arguments[5]);
+    random_state = strtoull(arguments[6], NULL, 10) * 2654435769u + 88172645463325252ULL;
+    output = fopen(arguments[8], "wb");
+    if (!output) fail(arguments[8]);
+    connections = calloc(connection_count, sizeof *connections);
+    idle = calloc(connection_count, sizeof *idle);
+    waiting = calloc((size_t)(rate * seconds * 1.5) + 10000, sizeof *waiting);
+    poller = epoll_create1(0);
+    timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    epoll_ctl(poller, EPOLL_CTL_ADD, timer, &event);
+    for (int i = 0; i < connection_count; i++) {
+        connections[i].fd = -1;
+        connect_again(&connections[i]);
+    }
+    uint64_t gives_up = now_us() + 30000000;
+    while (ready_count < connection_count) {
+        handle_events();
+        if (now_us() > gives_up) {
+            fprintf(stderr, "only %d of %d connections\n", ready_count, connection_count);
+            return 1;
+        }
+    }
+    began = now_us();
+    run(rate, seconds * 1e6, atof(arguments[7]) * 1e6);
+    give_up();
+    if (fclose(output)) fail(arguments[8]);
+    return 0;
+}
