@@ -146,6 +146,8 @@ def document(item: Item) -> Document:
     checksum = _checksum(item)
     tags = item.get("tags")
     metadata = item.get("metadata")
+    expires_at, deleted_at = item.get("expires_at"), item.get("deleted_at")
+    purge_after = item.get("purge_after")
     return Document(
         id=item["SK"]["S"][2:],
         name=item["name"]["S"],
@@ -160,9 +162,9 @@ def document(item: Item) -> Document:
         metadata=orjson.loads(metadata["S"]) if metadata else {},
         created_at=int(item["created_at"]["N"]),
         updated_at=int(item["updated_at"]["N"]),
-        expires_at=_moment(item, "expires_at"),
-        deleted_at=_moment(item, "deleted_at"),
-        purge_after=_moment(item, "purge_after"),
+        expires_at=int(expires_at["N"]) if expires_at else None,
+        deleted_at=int(deleted_at["N"]) if deleted_at else None,
+        purge_after=int(purge_after["N"]) if purge_after else None,
         created_by=item["created_by"]["S"],
         purging="purging" in item,
         writes=_writes(item["writes"]["S"]),
@@ -175,6 +177,8 @@ def _moment(item: Item, name: str) -> int | None:
 
 
 def _writes(joined: str) -> tuple[str, ...]:
+    if len(joined) == _WRITE_ID_LENGTH:
+        return (joined,)
     starts = range(0, len(joined), _WRITE_ID_LENGTH)
     return tuple([joined[start : start + _WRITE_ID_LENGTH] for start in starts])
 

