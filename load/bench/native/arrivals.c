@@ -3,7 +3,7 @@
  *   arrivals PORT REQUESTS CONNECTIONS SEED PATIENCE_SECONDS OUTPUT RATE SECONDS [RATE SECONDS ...]
  *
  * REQUESTS holds each request's length in bytes, a line break, and the request; they are sent in
- * turn, for so many SECONDS at each RATE. An arrival that finds every connection busy waits for one, and its latency counts from
+ * turn, for so many SECONDS at each RATE, over up to CONNECTIONS. An arrival that finds every connection busy waits for one, and its latency counts from
  * when it was to be sent. OUTPUT gets 16 bytes per arrival, in order of completion, little-endian:
  * when it was due in microseconds from the start (8), latency in microseconds (4), status (2),
  * whether the answer has Retry-After (2). Status 0: the connection ended without an answer;
@@ -64,7 +64,7 @@ static int stage, stage_count;
 static struct request requests[MOST_REQUESTS];
 static int request_count, next_request;
 static struct connection *connections;
-static int connection_count, *idle, idle_count, ready_count;
+static int connection_count, connection_limit, *idle, idle_count;
 static uint64_t *waiting; /* when each was due; a queue */
 static size_t waiting_head, waiting_tail;
 static FILE *output;
@@ -173,11 +173,15 @@ static void become_idle(struct connection *c) {
     idle[idle_count++] = c - connections;
 }
 
+/* Connections are opened as they are needed: one that has never been used is soon closed. */
 static void arrive(uint64_t due) {
-    if (idle_count)
-        begin(&connections[idle[--idle_count]], due);
-    else
-        waiting[waiting_tail++] = due;
+    if (idle_count) return begin(&connections[idle[--idle_count]], due);
+    waiting[waiting_tail++] = due;
+    if (connection_count < connection_limit) {
+        struct connection *c = &connections[connection_count++];
+        c->fd = -1;
+        connect_again(c);
+    }
 }
 
 static void finish(struct connection *c) {
@@ -231,7 +235,6 @@ static void connected(struct connection *c) {
         return connect_again(c);
     }
     watch(c, EPOLLIN, EPOLL_CTL_MOD);
-    ready_count++;
     become_idle(c);
 }
 
@@ -313,29 +316,17 @@ int main(int count, char **arguments) {
                                    .sin_port = htons(atoi(arguments[1])),
                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     load_requests(arguments[2]);
-    connection_count = atoi(arguments[3]);
+    connection_limit = atoi(arguments[3]);
     random_state = strtoull(arguments[4], NULL, 10) * 2654435769u + 88172645463325252ULL;
     output = fopen(arguments[6], "wb");
     if (!output) fail(arguments[6]);
-    connections = calloc(connection_count, sizeof *connections);
-    idle = calloc(connection_count, sizeof *idle);
+    connections = calloc(connection_limit, sizeof *connections);
+    idle = calloc(connection_limit, sizeof *idle);
     waiting = calloc(load_stages(count - 7, arguments + 7), sizeof *waiting);
     poller = epoll_create1(0);
     timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
     epoll_ctl(poller, EPOLL_CTL_ADD, timer, &event);
-    for (int i = 0; i < connection_count; i++) {
-        connections[i].fd = -1;
-        connect_again(&connections[i]);
-    }
-    uint64_t gives_up = now_us() + 30000000;
-    while (ready_count < connection_count) {
-        handle_events();
-        if (now_us() > gives_up) {
-            fprintf(stderr, "only %d of %d connections\n", ready_count, connection_count);
-            return 1;
-        }
-    }
     began = now_us();
     for (int i = 0; i < stage_count; i++) stages[i].ends += began;
     run(atof(arguments[5]) * 1e6);
