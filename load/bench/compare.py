@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         agree.check(servers, aws, world, arguments.operations)
         for operation in arguments.operations:
             samples += _rounds(servers, aws, world, operation, arguments)
-    return _conclude(samples, arguments)
+    return conclude(samples, arguments)
 
 
 def _rounds(
@@ -115,7 +115,8 @@ def _rounds(
     return samples
 
 
-def _conclude(samples: list[Sample], arguments: argparse.Namespace) -> int:
+def conclude(samples: list[Sample], arguments: argparse.Namespace) -> int:
+    """Write and show the results; the exit code."""
     found = report.ratios(samples)
     path = _write(samples, found)
     drawn = report.draw(samples, RESULTS / "bench.svg")

@@ -128,13 +128,14 @@ class Sample:
     p50_us: int
     p99_us: int
     peak_mib: float
+    waited_share: float
     responder_share: float
     generator_share: float
 
     @property
     def cpu_us(self) -> float:
         """CPU time per request, in microseconds."""
-        return self.cpu_seconds / self.requests * 1e6
+        return self.cpu_seconds / max(self.requests, 1) * 1e6
 
     @property
     def rate(self) -> float:
@@ -150,8 +151,13 @@ class Sample:
         found = []
         if self.errors:
             found.append(f"{self.errors} requests failed")
+        if not self.requests:
+            found.append("no request was answered")
         if self.server_share < SATURATED:
-            found.append(f"the server used {self.server_share:.0%} of its core only")
+            # Disturbed by others, or not busy: then it was not the server that was measured.
+            others = self.server_share + self.waited_share >= SATURATED
+            reason = "other processes had it" if others else "the load was too little"
+            found.append(f"the server used {self.server_share:.0%} of its core only: {reason}")
         return found
 
     def as_dict(self) -> dict[str, object]:
@@ -192,13 +198,14 @@ class Reading:
 
     at: float
     cpu: float
+    waited: float
     backend_cpu: float
     requests: int
 
     @classmethod
     def take(cls, server: Running, backend: Responder, operation: Operation) -> Reading:
         requests = backend.calls()[operation.calls[-1]]
-        return cls(time.monotonic(), server.cpu(), backend.cpu(), requests)
+        return cls(time.monotonic(), server.cpu(), server.waited(), backend.cpu(), requests)
 
 
 def measure(
@@ -233,6 +240,7 @@ def measure(
         p50_us=int(told["p50_us"]),
         p99_us=int(told["p99_us"]),
         peak_mib=server.memory(),
+        waited_share=(last.waited - first.waited) / length,
         responder_share=(last.backend_cpu - first.backend_cpu) / length,
         generator_share=told["cpu"] / told["seconds"],
     )

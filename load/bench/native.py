@@ -104,6 +104,11 @@ class Running:
         fields = text.rpartition(")")[2].split()
         return sum(int(field) for field in fields[11:15]) / _TICKS
 
+    def waited(self) -> float:
+        """Seconds that it was ready to run so far, and others had its core."""
+        threads = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
+        return sum(int(thread.read_text().split()[1]) for thread in threads) / 1e9
+
     def memory(self, kind: str = "VmHWM") -> float:
         """Resident memory in MiB: the peak, or `VmRSS` for now."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()

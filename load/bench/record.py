@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -83,8 +83,11 @@ def operation_of(method: str, headers: dict[str, str], path: str) -> str:
 
 
 @contextmanager
-def tap(url: str) -> Iterator[tuple[str, list[Call]]]:
-    """A way to a backend that keeps the calls: its URL, and the calls so far."""
+def tap(
+    url: str, change: Callable[[Mapping[str, str], bytes], bytes] = lambda headers, body: body
+) -> Iterator[tuple[str, list[Call]]]:
+    """A way to a backend that keeps the calls: its URL, and the calls so far. `change` is given
+    each request's headers and body, and returns the body to send."""
     calls: list[Call] = []
     host = urlsplit(url).netloc
 
@@ -93,13 +96,14 @@ def tap(url: str) -> Iterator[tuple[str, list[Call]]]:
 
         def forward(self) -> None:
             size = int(self.headers.get("content-length") or 0)
-            body = self.rfile.read(size)
+            named = {name.lower(): value for name, value in self.headers.items()}
+            body = change(named, self.rfile.read(size))
+            named["content-length"] = str(len(body))
             connection = http.client.HTTPConnection(host, timeout=30)
-            connection.request(self.command, self.path, body, dict(self.headers))
+            connection.request(self.command, self.path, body, named)
             answer = connection.getresponse()
             content = answer.read()
             connection.close()
-            named = {name.lower(): value for name, value in self.headers.items()}
             call = Call(
                 operation_of(self.command, named, self.path),
                 body,
@@ -172,7 +176,8 @@ def record() -> World:
         emulator.start()
         try:
             with tap(emulator.url) as (url, calls):
-                key = _provisioned(url)
+                provision(environment(url, 0))
+                key = new_key(environment(url, 0), "bench")
                 document_id = _played(url, key)
         finally:
             emulator.stop()
@@ -182,18 +187,18 @@ def record() -> World:
     return World(answers, key, tuple(ids.new() for _ in range(_IDS)))
 
 
-def _provisioned(url: str) -> str:
-    def command(*arguments: str) -> bytes:
-        return subprocess.run(
-            [sys.executable, "-m", "app", *arguments],
-            cwd=ROOT,
-            env=environment(url, 0),
-            check=True,
-            capture_output=True,
-        ).stdout
+def _command(told: dict[str, str], *arguments: str) -> bytes:
+    command = [sys.executable, "-m", "app", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=told, check=True, capture_output=True).stdout
 
-    command("provision")
-    made: str = json.loads(command("keys", "create", "--tenant", "bench", "--json"))[0]["key"]
+
+def provision(told: dict[str, str]) -> None:
+    """Make the table and the bucket of a server that is told this."""
+    _command(told, "provision")
+
+
+def new_key(told: dict[str, str], tenant: str) -> str:
+    made: str = json.loads(_command(told, "keys", "create", "--tenant", tenant, "--json"))[0]["key"]
     return made
 
 

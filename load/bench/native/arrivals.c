@@ -1,9 +1,9 @@
 /* Open-loop load: requests arrive by a Poisson process, whatever the server does.
  *
- *   arrivals PORT REQUESTS RATE SECONDS CONNECTIONS SEED PATIENCE_SECONDS OUTPUT
+ *   arrivals PORT REQUESTS CONNECTIONS SEED PATIENCE_SECONDS OUTPUT RATE SECONDS [RATE SECONDS ...]
  *
  * REQUESTS holds each request's length in bytes, a line break, and the request; they are sent in
- * turn. An arrival that finds every connection busy waits for one, and its latency counts from
+ * turn, for so many SECONDS at each RATE, over up to CONNECTIONS. An arrival that finds every connection busy waits for one, and its latency counts from
  * when it was to be sent. OUTPUT gets 16 bytes per arrival, in order of completion, little-endian:
  * when it was due in microseconds from the start (8), latency in microseconds (4), status (2),
  * whether the answer has Retry-After (2). Status 0: the connection ended without an answer;
@@ -28,8 +28,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST_REQUESTS = 65536, HEAD = 16384, LOST = 0, UNANSWERED = 1, UNSENT = 2 };
+enum { MOST_REQUESTS = 65536, MOST_STAGES = 32, HEAD = 16384, LOST = 0,
+       UNANSWERED = 1, UNSENT = 2 };
 enum state { CONNECTING, IDLE, BUSY };
+
+struct stage {
+    double rate, ends;
+};
 
 struct request {
     char *bytes;
@@ -54,12 +59,14 @@ struct sample {
     uint16_t status, retry_after;
 };
 
+static struct stage stages[MOST_STAGES];
+static int stage, stage_count;
 static struct request requests[MOST_REQUESTS];
 static int request_count, next_request;
 static struct connection *connections;
-static int connection_count, *idle, idle_count, ready_count;
+static int connection_count, connection_limit, *idle, idle_count;
 static uint64_t *waiting; /* when each was due; a queue */
-static size_t waiting_head, waiting_tail, arrival_count;
+static size_t waiting_head, waiting_tail;
 static FILE *output;
 static struct sockaddr_in address;
 static int poller, timer, busy_count;
@@ -166,12 +173,15 @@ static void become_idle(struct connection *c) {
     idle[idle_count++] = c - connections;
 }
 
+/* Connections are opened as they are needed: one that has never been used is soon closed. */
 static void arrive(uint64_t due) {
-    arrival_count++;
-    if (idle_count)
-        begin(&connections[idle[--idle_count]], due);
-    else
-        waiting[waiting_tail++] = due;
+    if (idle_count) return begin(&connections[idle[--idle_count]], due);
+    waiting[waiting_tail++] = due;
+    if (connection_count < connection_limit) {
+        struct connection *c = &connections[connection_count++];
+        c->fd = -1;
+        connect_again(c);
+    }
 }
 
 static void finish(struct connection *c) {
@@ -225,7 +235,6 @@ static void connected(struct connection *c) {
         return connect_again(c);
     }
     watch(c, EPOLLIN, EPOLL_CTL_MOD);
-    ready_count++;
     become_idle(c);
 }
 
@@ -252,14 +261,24 @@ static void set_timer(uint64_t at) {
     timerfd_settime(timer, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
-static void run(double rate, uint64_t length, uint64_t patience) {
-    uint64_t ends = began + length, stops = ends + patience;
-    double next = began - log(uniform()) / rate * 1e6;
+/* When the next one arrives. The process has no memory: it may begin anew where the rate changes. */
+static double after(double next) {
+    for (;;) {
+        next -= log(uniform()) / stages[stage].rate * 1e6;
+        if (next < stages[stage].ends) return next;
+        next = stages[stage].ends;
+        if (++stage == stage_count) return INFINITY;
+    }
+}
+
+static void run(uint64_t patience) {
+    uint64_t stops = stages[stage_count - 1].ends + patience;
+    double next = after(began);
     while (now_us() < stops) {
         uint64_t now = now_us();
-        for (; next <= now && next < ends; next -= log(uniform()) / rate * 1e6) arrive(next);
-        if (next >= ends && !busy_count && waiting_head == waiting_tail) return;
-        set_timer(next < ends ? (uint64_t)next : stops);
+        for (; next <= now; next = after(next)) arrive(next);
+        if (isinf(next) && !busy_count && waiting_head == waiting_tail) return;
+        set_timer(isinf(next) ? stops : (uint64_t)next);
         handle_events();
     }
 }
@@ -271,10 +290,22 @@ static void give_up(void) {
     while (waiting_head != waiting_tail) record(waiting[waiting_head++], now, UNSENT, 0);
 }
 
+/* The stages' ends, counted from now on; how many arrivals there will be, or a few more. */
+static size_t load_stages(int count, char **arguments) {
+    double ends = 0, arrivals = 0;
+    for (int i = 0; i + 1 < count && stage_count < MOST_STAGES; i += 2) {
+        double rate = atof(arguments[i]), seconds = atof(arguments[i + 1]);
+        ends += seconds * 1e6;
+        arrivals += rate * seconds;
+        stages[stage_count++] = (struct stage){rate, ends};
+    }
+    return arrivals + 10 * sqrt(arrivals) + 1000;
+}
+
 int main(int count, char **arguments) {
-    if (count != 9) {
-        fprintf(stderr, "arrivals PORT REQUESTS RATE SECONDS CONNECTIONS SEED PATIENCE_SECONDS "
-                        "OUTPUT\n");
+    if (count < 9) {
+        fprintf(stderr, "arrivals PORT REQUESTS CONNECTIONS SEED PATIENCE_SECONDS OUTPUT RATE "
+                        "SECONDS [RATE SECONDS ...]\n");
         return 2;
     }
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -285,33 +316,21 @@ int main(int count, char **arguments) {
                                    .sin_port = htons(atoi(arguments[1])),
                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     load_requests(arguments[2]);
-    double rate = atof(arguments[3]), seconds = atof(arguments[4]);
-    connection_count = atoi(arguments[5]);
-    random_state = strtoull(arguments[6], NULL, 10) * 2654435769u + 88172645463325252ULL;
-    output = fopen(arguments[8], "wb");
-    if (!output) fail(arguments[8]);
-    connections = calloc(connection_count, sizeof *connections);
-    idle = calloc(connection_count, sizeof *idle);
-    waiting = calloc((size_t)(rate * seconds * 1.5) + 10000, sizeof *waiting);
+    connection_limit = atoi(arguments[3]);
+    random_state = strtoull(arguments[4], NULL, 10) * 2654435769u + 88172645463325252ULL;
+    output = fopen(arguments[6], "wb");
+    if (!output) fail(arguments[6]);
+    connections = calloc(connection_limit, sizeof *connections);
+    idle = calloc(connection_limit, sizeof *idle);
+    waiting = calloc(load_stages(count - 7, arguments + 7), sizeof *waiting);
     poller = epoll_create1(0);
     timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
     epoll_ctl(poller, EPOLL_CTL_ADD, timer, &event);
-    for (int i = 0; i < connection_count; i++) {
-        connections[i].fd = -1;
-        connect_again(&connections[i]);
-    }
-    uint64_t gives_up = now_us() + 30000000;
-    while (ready_count < connection_count) {
-        handle_events();
-        if (now_us() > gives_up) {
-            fprintf(stderr, "only %d of %d connections\n", ready_count, connection_count);
-            return 1;
-        }
-    }
     began = now_us();
-    run(rate, seconds * 1e6, atof(arguments[7]) * 1e6);
+    for (int i = 0; i < stage_count; i++) stages[i].ends += began;
+    run(atof(arguments[5]) * 1e6);
     give_up();
-    if (fclose(output)) fail(arguments[8]);
+    if (fclose(output)) fail(arguments[6]);
     return 0;
 }

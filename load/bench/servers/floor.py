@@ -13,7 +13,6 @@ import os
 import time
 from base64 import b64encode, urlsafe_b64encode
 from datetime import UTC, datetime
-from functools import lru_cache
 from hashlib import sha256
 from hmac import digest as hmac_digest
 from typing import Any
@@ -35,7 +34,6 @@ TABLE = os.environ["DYNAMODB_TABLE"]
 BUCKET = os.environ["S3_BUCKET"]
 
 EMPTY = sha256(b"").hexdigest()
-JSON = "application/json"
 KEY_SECONDS = 10.0
 
 
@@ -255,45 +253,72 @@ async def load_key(key_id: str) -> None:
 # --- documents ----------------------------------------------------------------------------------
 
 
-@lru_cache(1024)
-def day_of(day: int) -> str:
-    return datetime.fromtimestamp(day * 86400, UTC).strftime("%Y-%m-%dT")
+class Minutes(dict[int, str]):
+    """Minutes since the epoch, as RFC 3339 begins with them."""
+
+    def __missing__(self, minute: int) -> str:
+        moment = datetime.fromtimestamp(minute * 60, UTC)
+        text = self[minute] = moment.strftime("%Y-%m-%dT%H:%M:")
+        return text
+
+
+MINUTES = Minutes()
+MILLISECONDS = [f"{number // 1000:02d}.{number % 1000:03d}Z" for number in range(60_000)]
 
 
 def moment(milliseconds: int) -> str:
     """Epoch milliseconds as RFC 3339."""
-    day, rest = divmod(milliseconds, 86_400_000)
-    second, millisecond = divmod(rest, 1000)
-    minute, second = divmod(second, 60)
-    hour, minute = divmod(minute, 60)
-    return f"{day_of(day)}{hour:02d}:{minute:02d}:{second:02d}.{millisecond:03d}Z"
+    minute, rest = divmod(milliseconds, 60_000)
+    return MINUTES[minute] + MILLISECONDS[rest]
 
 
-def as_json(item: dict[str, Any]) -> dict[str, Any]:
-    """A document of the table as clients see it."""
-    digest = item["sha256"]["S"]
+def quoted(text: str) -> str:
+    return orjson.dumps(text).decode()
+
+
+def document_json(
+    id: str,
+    name: str,
+    content_type: str,
+    size: object,
+    digest: str,
+    revision: str,
+    version: str,
+    tags: list[str],
+    metadata: str,
+    created_at: str,
+    updated_at: str,
+    created_by: str,
+) -> str:
+    """A document as clients see it; `metadata` is JSON already."""
+    return (
+        f'{{"id":"{id}","name":{quoted(name)},"content_type":{quoted(content_type)},'
+        f'"size":{size},"checksum":{{"algorithm":"sha256","value":"{digest}","part_size":null}},'
+        f'"sha256":"{digest}","revision":{revision},"version":{version},'
+        f'"content_etag":"\\"{digest}\\"","tags":{orjson.dumps(tags).decode()},'
+        f'"metadata":{metadata},"created_at":"{created_at}","updated_at":"{updated_at}",'
+        f'"expires_at":null,"deleted_at":null,"purge_after":null,"created_by":"{created_by}"}}'
+    )
+
+
+def as_json(item: dict[str, Any]) -> str:
+    """The same of a document of the table."""
     metadata = item.get("metadata")
     tags = item.get("tags")
-    return {
-        "id": item["SK"]["S"][2:],
-        "name": item["name"]["S"],
-        "content_type": item["content_type"]["S"],
-        "size": int(item["size"]["N"]),
-        "checksum": {"algorithm": "sha256", "value": digest, "part_size": None},
-        "sha256": digest,
-        "revision": int(item["revision"]["N"]),
-        "version": int(item["version"]["N"]),
-        "content_etag": f'"{digest}"',
-        "tags": [tag["S"] for tag in tags["L"]] if tags else [],
-        # Stored as JSON, and answered as it is.
-        "metadata": orjson.Fragment(metadata["S"]) if metadata else {},
-        "created_at": moment(int(item["created_at"]["N"])),
-        "updated_at": moment(int(item["updated_at"]["N"])),
-        "expires_at": None,
-        "deleted_at": None,
-        "purge_after": None,
-        "created_by": item["created_by"]["S"],
-    }
+    return document_json(
+        item["SK"]["S"][2:],
+        item["name"]["S"],
+        item["content_type"]["S"],
+        item["size"]["N"],
+        item["sha256"]["S"],
+        item["revision"]["N"],
+        item["version"]["N"],
+        [tag["S"] for tag in tags["L"]] if tags else [],
+        metadata["S"] if metadata else "{}",
+        moment(int(item["created_at"]["N"])),
+        moment(int(item["updated_at"]["N"])),
+        item["created_by"]["S"],
+    )
 
 
 async def get_item(tenant: str, id: str) -> dict[str, Any]:
@@ -320,7 +345,7 @@ def object_path(tenant: str, id: str, content_id: str) -> str:
 CURSOR = b"\x01" + sha256(b"").digest()[:8]
 
 
-async def query(tenant: str, limit: int) -> dict[str, Any]:
+async def query(tenant: str, limit: int) -> str:
     """A page of the newest documents: one more than asked for tells whether there is another."""
     body = (
         f'{{"TableName":"{TABLE}","ConsistentRead":true,"ScanIndexForward":false,'
@@ -329,12 +354,12 @@ async def query(tenant: str, limit: int) -> dict[str, Any]:
         f'":low":{{"S":"D#"}},":high":{{"S":"D#~"}}}},"Limit":{limit + 1}}}'
     )
     items = (await call(b"Query", body.encode()))["Items"]
-    documents = [as_json(item) for item in items[:limit]]
-    cursor = None
-    if len(items) > limit:
-        position = CURSOR + documents[-1]["id"].encode()
-        cursor = urlsafe_b64encode(position).rstrip(b"=").decode()
-    return {"items": documents, "next_cursor": cursor}
+    documents = ",".join([as_json(item) for item in items[:limit]])
+    if len(items) <= limit:
+        return f'{{"items":[{documents}],"next_cursor":null}}'
+    position = CURSOR + items[limit - 1]["SK"]["S"][2:].encode()
+    cursor = urlsafe_b64encode(position).rstrip(b"=").decode()
+    return f'{{"items":[{documents}],"next_cursor":"{cursor}"}}'
 
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -360,25 +385,30 @@ def intent(tenant: str, id: str, write_id: str, now: int) -> bytes:
     ).encode()
 
 
-def transaction(tenant: str, key_id: str, document: dict[str, Any], content_id: str) -> bytes:
+def transaction(
+    tenant: str,
+    key_id: str,
+    id: str,
+    content_id: str,
+    name: str,
+    content_type: str,
+    size: int,
+    digest: str,
+    tags: list[str],
+    metadata: str,
+    now: int,
+) -> bytes:
     """The document, its intent's end, its version, its entries, and what the tenant uses."""
-    now, id, digest = document["created_at"], document["id"], document["sha256"]
-    size, tags = document["size"], document["tags"]
     write_id = new_write_id()
     token = f"{write_id}-0"
     partition = f"T#{tenant}#{id[-1]}"
     table = f'"TableName":"{TABLE}"'
     common = (
-        f'"name":{{"S":{quoted(document["name"])}}},'
-        f'"content_type":{{"S":{quoted(document["content_type"])}}},"size":{{"N":"{size}"}},'
-        f'"content_id":{{"S":"{content_id}"}},"created_at":{{"N":"{now}"}},'
-        f'"created_by":{{"S":"{key_id}"}},"sha256":{{"S":"{digest}"}}'
+        f'"name":{{"S":{quoted(name)}}},"content_type":{{"S":{quoted(content_type)}}},'
+        f'"size":{{"N":"{size}"}},"content_id":{{"S":"{content_id}"}},'
+        f'"created_at":{{"N":"{now}"}},"created_by":{{"S":"{key_id}"}},"sha256":{{"S":"{digest}"}}'
     )
-    more = ""
-    if tags:
-        more += f',"tags":{{"L":[{",".join([f"{{{S}{quoted(tag)}}}" for tag in tags])}]}}'
-    if document["metadata"]:
-        more += f',"metadata":{{"S":{quoted(orjson.dumps(document["metadata"]).decode())}}}'
+    listed = ",".join([f'{{"S":{quoted(tag)}}}' for tag in tags])
     entries = "".join(
         [
             f',{{"Put":{{{table},"Item":{{"PK":{{"S":{quoted(f"{partition}#{entry}")}}},'
@@ -390,7 +420,8 @@ def transaction(tenant: str, key_id: str, document: dict[str, Any], content_id: 
         f'{{"TransactItems":[{{"Put":{{{table},"ReturnValuesOnConditionCheckFailure":"ALL_OLD",'
         f'"Item":{{"PK":{{"S":"{partition}"}},"SK":{{"S":"D#{id}"}},{common},'
         f'"revision":{{"N":"1"}},"version":{{"N":"1"}},"updated_at":{{"N":"{now}"}},'
-        f'"writes":{{"S":"{write_id}"}}{more}}},'
+        f'"writes":{{"S":"{write_id}"}},"tags":{{"L":[{listed}]}},'
+        f'"metadata":{{"S":{quoted(metadata)}}}}},'
         f'"ConditionExpression":"attribute_not_exists(PK)"}}}},'
         f'{{"Delete":{{{table},"Key":{{"PK":{{"S":"W#{content_id}"}},"SK":{{"S":"W"}}}},'
         f'"ConditionExpression":"#state = :open","ExpressionAttributeNames":{{"#state":"state"}},'
@@ -406,39 +437,64 @@ def transaction(tenant: str, key_id: str, document: dict[str, Any], content_id: 
     ).encode()
 
 
-S = '"S":'
-
-
-def quoted(text: str) -> str:
-    return orjson.dumps(text).decode()
-
-
 # --- routes -------------------------------------------------------------------------------------
+
+
+class Answer(HTTPResponse):
+    """A response with its headers ready to send. Sanic's own keeps them in a dictionary that
+    ignores case, and looks through each of them for line breaks."""
+
+    __slots__ = ("ready",)
+
+    def __init__(self, body: Any, status: int, *ready: tuple[bytes, bytes]) -> None:
+        self.asgi = False
+        self.body = body
+        self.status = status
+        self.content_type = None
+        self.stream = None
+        self.headers: Any = {}
+        self._cookies = None
+        self.ready = ready
+
+    @property
+    def processed_headers(self) -> Any:
+        headers = self.headers
+        return (
+            *self.ready,
+            (b"content-length", b"%d" % headers["content-length"]),
+            (b"connection", headers["connection"].encode()),
+        )
+
+    def send(self, data: Any = None, end_stream: Any = None) -> Any:
+        return self.stream.send(data or b"", end_stream=end_stream)  # type: ignore[union-attr]
+
+
+JSON = (b"content-type", b"application/json")
 
 app = Sanic("floor", configure_logging=False)
 
 
 @app.get("/livez")
-async def livez(request: Request) -> HTTPResponse:
-    return HTTPResponse(b'{"status":"ok"}', 200, None, JSON)
+async def livez(request: Request) -> Answer:
+    return Answer(b'{"status":"ok"}', 200, JSON)
 
 
 @app.get("/v1/documents/<id>")
-async def read(request: Request, id: str) -> HTTPResponse:
+async def read(request: Request, id: str) -> Answer:
     item = await get_item(tenant_of(request) or await load_tenant(request), id)
-    head = {"ETag": f'"{item["revision"]["N"]}"'}
-    return HTTPResponse(orjson.dumps(as_json(item)), 200, head, JSON)
+    etag = b'"%b"' % item["revision"]["N"].encode()
+    return Answer(as_json(item).encode(), 200, JSON, (b"etag", etag))
 
 
 @app.get("/v1/documents")
-async def listed(request: Request) -> HTTPResponse:
+async def listed(request: Request) -> Answer:
     tenant = tenant_of(request) or await load_tenant(request)
     page = await query(tenant, int(request.query_string.partition("=")[2]))
-    return HTTPResponse(orjson.dumps(page), 200, None, JSON)
+    return Answer(page.encode(), 200, JSON)
 
 
 @app.get("/v1/documents/<id>/content")
-async def content(request: Request, id: str) -> HTTPResponse:
+async def content(request: Request, id: str) -> Answer:
     tenant = tenant_of(request) or await load_tenant(request)
     item = await get_item(tenant, id)
     kind = item["content_type"]["S"]
@@ -446,47 +502,42 @@ async def content(request: Request, id: str) -> HTTPResponse:
     if request.query_string == "delivery=redirect":
         path = object_path(tenant, id, item["content_id"]["S"])
         url = s3.presigned(path, quote(disposition, ""), quote(kind, ""))
-        return HTTPResponse(None, 307, {"Location": url})
-    head = {"ETag": f'"{item["sha256"]["S"]}"', "Content-Disposition": disposition}
-    return HTTPResponse(await get_object(tenant, item), 200, head, kind)
+        return Answer(b"", 307, (b"location", url.encode()))
+    return Answer(
+        await get_object(tenant, item),
+        200,
+        (b"content-type", kind.encode()),
+        (b"etag", b'"%b"' % item["sha256"]["S"].encode()),
+        (b"content-disposition", disposition.encode()),
+    )
 
 
 @app.post("/v1/documents")
-async def create(request: Request) -> HTTPResponse:
+async def create(request: Request) -> Answer:
     tenant = tenant_of(request) or await load_tenant(request)
     headers, body = request.headers, request.body
     key_id = headers["authorization"][10:26]
+    name = headers["content-disposition"].partition('"')[2][:-1]
+    kind = headers["content-type"]
+    tags = headers["document-tags"].split(",")
+    metadata = orjson.dumps(orjson.loads(headers["document-metadata"])).decode()
     now = time.time_ns() // 1_000_000
     id, content_id = new_id(now), new_write_id()
     await ask(dynamodb.json_call(b"PutItem", intent(tenant, id, content_id, now)))
-    digest = sha256(body)
-    hexadecimal, checksum = digest.hexdigest(), b64encode(digest.digest()).decode()
-    await ask(s3.put(object_path(tenant, id, content_id), body, hexadecimal, checksum))
-    document = {
-        "id": id,
-        "name": headers["content-disposition"].partition('"')[2][:-1],
-        "content_type": headers["content-type"],
-        "size": len(body),
-        "checksum": {"algorithm": "sha256", "value": hexadecimal, "part_size": None},
-        "sha256": hexadecimal,
-        "revision": 1,
-        "version": 1,
-        "content_etag": f'"{hexadecimal}"',
-        "tags": headers["document-tags"].split(","),
-        "metadata": orjson.loads(headers["document-metadata"]),
-        "created_at": now,
-        "updated_at": now,
-        "expires_at": None,
-        "deleted_at": None,
-        "purge_after": None,
-        "created_by": key_id,
-    }
-    await ask(
-        dynamodb.json_call(b"TransactWriteItems", transaction(tenant, key_id, document, content_id))
+    hashed = sha256(body)
+    digest, checksum = hashed.hexdigest(), b64encode(hashed.digest()).decode()
+    await ask(s3.put(object_path(tenant, id, content_id), body, digest, checksum))
+    size = len(body)
+    commit = transaction(
+        tenant, key_id, id, content_id, name, kind, size, digest, tags, metadata, now
     )
-    document["created_at"] = document["updated_at"] = moment(now)
-    head = {"Location": f"/v1/documents/{id}", "ETag": '"1"'}
-    return HTTPResponse(orjson.dumps(document), 201, head, JSON)
+    await ask(dynamodb.json_call(b"TransactWriteItems", commit))
+    when = moment(now)
+    document = document_json(
+        id, name, kind, size, digest, "1", "1", tags, metadata, when, when, key_id
+    )
+    location = b"/v1/documents/%b" % id.encode()
+    return Answer(document.encode(), 201, JSON, (b"location", location), (b"etag", b'"1"'))
 
 
 @app.after_server_start
