@@ -73,12 +73,17 @@ class Edge:
             started = time.perf_counter()
             exchange = Exchange(request, params)
             connection = connection_of(request)
+            problem: Problem | None = None
             current_request.set(exchange.request_id)
             if self.draining or connection.surplus:
                 exchange.end_connection()
-            status, problem = 499, None  # unless answered: the client has gone
+            status = 499  # unless answered: the client has gone
             try:
-                response, problem = await self._answer(route, exchange)
+                try:
+                    response = await self._serve(route, exchange)
+                except Exception as error:  # noqa: BLE001 - each means a problem to the client
+                    problem = self._problem(exchange, error)
+                    response = render(problem, exchange.request_id)
                 status = response.status
                 if not request.responded:
                     if self.draining:
@@ -93,19 +98,13 @@ class Edge:
 
         return handle
 
-    async def _answer(self, route: Route, exchange: Exchange) -> tuple[Reply, Problem | None]:
-        try:
-            return await self._serve(route, exchange), None
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            if exchange.request.responded:
-                # The answer has begun: breaking it off is the only way to say that it is wrong.
-                log.warning("an answer was broken off", extra={"reason": str(error)})
-                exchange.break_off()
-                raise asyncio.CancelledError from error
-            problem = as_problem(error)
-            return render(problem, exchange.request_id), problem
+    def _problem(self, exchange: Exchange, error: Exception) -> Problem:
+        if exchange.request.responded:
+            # The answer has begun: breaking it off is the only way to say that it is wrong.
+            log.warning("an answer was broken off", extra={"reason": str(error)})
+            exchange.break_off()
+            raise asyncio.CancelledError from error
+        return as_problem(error)
 
     async def _serve(self, route: Route, exchange: Exchange) -> Reply:
         if route.scope is not None:

@@ -68,6 +68,7 @@ class Protocol(HttpProtocol):
         "_ended",
         "_needs",
         "_refusal",
+        "_waiter",
         "mark",
         "received",
         "sent",
@@ -81,6 +82,8 @@ class Protocol(HttpProtocol):
         self._ended = False
         self._needs = False  # a handler or parser waits for bytes
         self._refusal: Problem | None = None
+        self._waiter: asyncio.Future[None] | None = None  # of who needs bytes
+        self.request_handler = self.app.ctx.dispatch
         self.mark: Mark | None = None
         self.received = 0  # bytes, as `sent`
         self.sent = 0
@@ -154,7 +157,7 @@ class Protocol(HttpProtocol):
         if self.http is not None:
             self.http.keep_alive = False
         self._refusal = problem
-        self._data_received.set()
+        self._wake()
 
     def give_up(self) -> None:
         """End a request that our own side does not get done."""
@@ -169,7 +172,7 @@ class Protocol(HttpProtocol):
         if http is None or (http.stage is Stage.IDLE and not self.recv_buffer):
             return False
         http.keep_alive = False
-        self._data_received.set()
+        self._wake()
         return True
 
     # --- what Sanic calls -------------------------------------------------------------------
@@ -189,7 +192,11 @@ class Protocol(HttpProtocol):
         self.recv_buffer += data
         if len(self.recv_buffer) >= _BUFFERED_BYTES and self.transport:
             self.transport.pause_reading()
-        self._data_received.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def receive_more(self) -> None:
         # Whoever asks for more needs more: what is in the buffer is not enough.
@@ -197,16 +204,17 @@ class Protocol(HttpProtocol):
         if transport is None or self._ended or self._refusal is not None:
             self._refuse()
         transport.resume_reading()
-        self._data_received.clear()
+        waiter = self._waiter = self.loop.create_future()
         self._needs = True
         load = self._clients.load
         waits = self.serving
         load.waiting += waits
         try:
-            await self._data_received.wait()
+            await waiter
         finally:
             load.waiting -= waits
             self._needs = False
+            self._waiter = None
 
     def _refuse(self) -> NoReturn:
         http: Http | None = self.http

@@ -19,6 +19,7 @@ from sanic.http.constants import HTTP
 from sanic.server.async_server import AsyncioServer
 
 from app.http.clients import SURPLUS_CONNECTIONS, Clients
+from app.http.dispatch import Dispatcher
 from app.http.edge import Edge, ProblemHandler
 from app.http.http1 import StrictRequest
 from app.http.listener import turn_away
@@ -63,9 +64,12 @@ def build_app(edge: Edge, clients: Clients, routes: Sequence[Route]) -> App:
     Http.set_header_max_size(MAX_HEADER_BYTES)
     # Sanic's own runner notes this; without it every answer gets an empty Alt-Svc.
     app.state.server_info.append(ApplicationServerInfo({"version": HTTP.VERSION_1}))
+    app.ctx.dispatch = Dispatcher(app)
     for route in routes:
+        handler = edge.wrap(route)
+        app.ctx.dispatch.add(route.method, route.path, handler)
         app.add_route(
-            edge.wrap(route),
+            handler,
             route.path.replace("{", "<").replace("}", ":str>"),
             methods=[route.method],
             name=route.name,
