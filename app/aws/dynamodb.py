@@ -108,6 +108,7 @@ class DynamoDB:
     ) -> None:
         self._transport = transport
         self._endpoint = endpoint
+        self._authority = endpoint.authority
         self._credentials = credentials
         self._signer = Signer("dynamodb", region)
         self._observe = observe
@@ -165,7 +166,7 @@ class DynamoDB:
         """One try: an answer, or the reason for another try."""
         head = self._signer.sign_json(
             self._credentials.current(),
-            self._endpoint.authority,
+            self._authority,
             "DynamoDB_20120810." + operation,
             body,
             time.time(),

@@ -33,6 +33,8 @@ ANSWER_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS = 0.1
 _IDLE_SECONDS = 20.0
 _ERROR_BYTES = 64 * 1024
+# A body as small as that is sent in one piece with its head.
+_SMALL_BODY = 64 * 1024
 # An attempt gets this much even when the deadline has passed: loops in between take time, too.
 _LEAST_SECONDS = 0.05
 
@@ -99,6 +101,7 @@ class S3Client:
     ) -> None:
         self._transport = transport
         self._endpoint, self._prefix = s3_location(endpoint, bucket, custom_endpoint)
+        self._authority = self._endpoint.authority
         self._credentials = credentials
         self._signer = Signer("s3", region)
         self._observe = observe
@@ -156,11 +159,12 @@ class S3Client:
         timeout: float,
     ) -> Reply | TransportError | S3Error:
         head = self._head(method, key, query, headers, payload)
+        small = payload.size <= _SMALL_BODY
         try:
             reply = await self._transport.request(
                 self._endpoint,
                 head,
-                payload.chunks or b"",
+                b"".join(payload.chunks) if small else payload.chunks,
                 timeout=timeout,
                 method_is_head=method == "HEAD",
             )
@@ -202,7 +206,7 @@ class S3Client:
             self._credentials.current(),
             "GET",
             self._endpoint.scheme,
-            self._endpoint.authority,
+            self._authority,
             self._path(key),
             query,
             [],
@@ -226,7 +230,7 @@ class S3Client:
         signed = self._signer.sign(
             self._credentials.current(),
             method,
-            self._endpoint.authority,
+            self._authority,
             path,
             text,
             headers,

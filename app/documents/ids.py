@@ -7,14 +7,16 @@ sort by time of creation, and within one process strictly so.
 from __future__ import annotations
 
 import re
-import secrets
 import time
+
+from app.storage.entropy import random_bytes
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 LENGTH = 26
 _TIME_LENGTH = 10
 _RANDOM_BITS = 75
 _PATTERN = re.compile(f"[0-7][{ALPHABET}]{{{LENGTH - 1}}}")
+_PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
 _VALUES = {character: value for value, character in enumerate(ALPHABET)}
 
 
@@ -31,9 +33,9 @@ class DocumentIds:
         if now > self._millisecond:
             self._millisecond = now
             # The top bit stays clear, so that counting up within a millisecond cannot overflow.
-            self._random = secrets.randbits(_RANDOM_BITS - 1)
+            self._random = int.from_bytes(random_bytes(10)) >> (81 - _RANDOM_BITS)
         else:  # the same millisecond, or the clock was set back
-            self._random += 1 + secrets.randbits(32)
+            self._random += 1 + int.from_bytes(random_bytes(4))
         shard = self._random % self._shards if self._shards > 1 else 0
         return (
             _encode(self._millisecond, _TIME_LENGTH)
@@ -61,8 +63,6 @@ def first_at(moment: int) -> str:
 
 
 def _encode(value: int, length: int) -> str:
-    characters = []
-    for _ in range(length):
-        characters.append(ALPHABET[value & 31])
-        value >>= 5
-    return "".join(reversed(characters))
+    if length % 2:
+        return _encode(value >> 5, length - 1) + ALPHABET[value & 31]
+    return "".join([_PAIRS[value >> shift & 1023] for shift in range(5 * length - 10, -1, -10)])

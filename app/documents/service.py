@@ -8,10 +8,10 @@ import hashlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from app.documents import ids
 from app.documents.listing import Filters, Listed, list_documents
@@ -369,7 +369,8 @@ class Documents:
             self._tasks.background(self._abandon(tenant, arrival))
             raise Unavailable(unknown.detail, unknown.retry_after) from unknown
         key = object_key(tenant, document_id, intent.write_id)
-        heartbeat = asyncio.create_task(self._stay_alive(tenant, intent, attempt))
+        begun = now_ms()
+        heartbeat = _Heartbeat(lambda: self._stay_alive(tenant, intent, attempt, begun))
         try:
             stored = await self._objects.put(
                 key, upload.body, length=upload.length, in_doubt=arrival.doubt
@@ -383,16 +384,16 @@ class Documents:
             self._tasks.background(self._abandon(tenant, arrival))
             raise
         finally:
-            heartbeat.cancel()
+            heartbeat.stop()
         deadline.start(self._deadline_seconds)  # the upload's own time does not count
         return arrival, stored
 
-    async def _stay_alive(self, tenant: Tenant, intent: Intent, attempt: Attempt | None) -> None:
+    async def _stay_alive(
+        self, tenant: Tenant, intent: Intent, attempt: Attempt | None, extended: int
+    ) -> None:
         """Extend the intent and the claim while bytes arrive. Once either is lost the commit
         will be refused, so there is nothing more to do here."""
-        extended = now_ms()
         while True:
-            await asyncio.sleep(HEARTBEAT_SECONDS)
             deadline.start(HEARTBEAT_SECONDS / 2)
             try:
                 if attempt is not None:
@@ -405,6 +406,7 @@ class Documents:
                 return
             except StorageError as error:
                 log.warning("a heartbeat failed", extra={"reason": str(error)})
+            await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def _commit_bytes(self, caller: Caller, arrival: Arrival, commit: Awaitable[T]) -> T:
         """Commit what has been stored; if that is refused, remove the bytes."""
@@ -444,6 +446,24 @@ class Documents:
         if not ids.is_id(document_id):
             return None
         return await self._table.read(tenant, document_id)
+
+
+class _Heartbeat:
+    """Begins `work` after `HEARTBEAT_SECONDS`, unless stopped before, as nearly all are: a task
+    for each upload would be for nothing."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._work = work
+        self._task: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(HEARTBEAT_SECONDS, self._begin)
+
+    def _begin(self) -> None:
+        self._task = asyncio.create_task(self._work())
+
+    def stop(self) -> None:
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
 
 def _next_revision(before: Document, after: Document, write_id: str, now: int) -> Document:

@@ -54,6 +54,11 @@ _DIGEST_MEMBER = re.compile(
     rf"({STRUCTURED_KEY})=:([A-Za-z0-9+/=]*):(?:; *{STRUCTURED_KEY}(?:={STRUCTURED_ITEM})?)*"
     r"[ \t]*(?:,[ \t]*(?!\Z)|\Z)"
 )
+# What nearly all clients send, with nothing in it that has to be looked at twice.
+_SIMPLE_NAME = re.compile(
+    r'attachment; filename="([A-Za-z0-9_-][A-Za-z0-9._ -]{0,253}[A-Za-z0-9_-])"'
+)
+_PLAIN_NAME = re.compile(r"[ !#-$&-\[\]-~]*")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TIMESTAMP = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})"
@@ -101,6 +106,7 @@ def single(headers: Headers, name: str) -> str | None:
 # --- uploads --------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=1024)
 def content_type(value: str | None) -> str:
     """A media type, as it was given. Raises `BadHeader` if it is none, or over 255 characters."""
     trimmed = (value or "").strip(" \t")
@@ -258,6 +264,8 @@ def file_name(value: str | None) -> str:
     """
     if value is None:
         return DEFAULT_NAME
+    if simple := _SIMPLE_NAME.fullmatch(value):
+        return simple[1]
     parameters = _parameters(value)
     if "filename*" in parameters:
         name = _extended(parameters["filename*"])
@@ -352,6 +360,8 @@ def name_prefix(value: str) -> str:
 
 def content_disposition(disposition: Literal["attachment", "inline"], name: str) -> str:
     """RFC 6266: an ASCII name for old clients, the real one beside it where they differ."""
+    if _PLAIN_NAME.fullmatch(name):
+        return f'{disposition}; filename="{name}"'
     plain = "".join(c if " " <= c <= "~" and c not in '"\\%' else "_" for c in name)
     value = f'{disposition}; filename="{plain}"'
     if plain != name:

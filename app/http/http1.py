@@ -168,7 +168,8 @@ class Http1(Http):
             if status != 417:
                 head = _CONTINUE + head
         await self._send(head + data)
-        self.stage = Stage.IDLE if end_stream else Stage.RESPONSE
+        over = end_stream or self.response_func is None
+        self.stage = Stage.IDLE if over else Stage.RESPONSE
 
     def _frame(self, headers: dict[str, str], data: bytes, end_stream: bool) -> bytes:
         """Say how long the body is; what of it goes out with the head."""
@@ -179,7 +180,7 @@ class Http1(Http):
                 headers.setdefault("Content-Length", str(len(data)))
         elif "Content-Length" in headers:
             self.response_bytes_left = int(headers["Content-Length"]) - len(data)
-            self.response_func = self.http1_response_normal
+            self.response_func = self.http1_response_normal if self.response_bytes_left else None
         else:
             headers["Transfer-Encoding"] = "chunked"
             data = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
