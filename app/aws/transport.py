@@ -503,6 +503,7 @@ class Transport:
         self._pools: dict[tuple[str, str, int], _Pool] = {}
         self._live: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._scratch = memoryview(bytearray(_READ_BYTES))
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._waits: _Waits | None = None
         self._closed = False
         self.opened_total = 0
@@ -536,7 +537,7 @@ class Transport:
         given to the wait for a connection, to every step of sending, and to the answer.
         """
         pool = self._pool(endpoint)
-        loop = asyncio.get_running_loop()
+        loop = self._loop or self._know_loop()
         ends = loop.time() + timeout
         connection = pool.take() or await self._acquire(pool, endpoint, ends)
         all_sent = False
@@ -721,6 +722,11 @@ class Transport:
             raise OSError("the connection was closed during the TLS handshake")
         connection.connection_made(secured)
         return connection
+
+    def _know_loop(self) -> asyncio.AbstractEventLoop:
+        """Asked for once: up to Python 3.11 each time is a system call."""
+        self._loop = asyncio.get_running_loop()
+        return self._loop
 
     def _new(self, loop: asyncio.AbstractEventLoop) -> _Connection:
         if self._waits is None:

@@ -55,9 +55,7 @@ _DIGEST_MEMBER = re.compile(
     r"[ \t]*(?:,[ \t]*(?!\Z)|\Z)"
 )
 # What nearly all clients send, with nothing in it that has to be looked at twice.
-_SIMPLE_NAME = re.compile(
-    r'attachment; filename="([A-Za-z0-9_-][A-Za-z0-9._ -]{0,253}[A-Za-z0-9_-])"'
-)
+_SIMPLE_NAME = re.compile(r'attachment; filename="(\w[\w. -]{0,253}\w)"', re.ASCII)
 _PLAIN_NAME = re.compile(r"[ !#-$&-\[\]-~]*")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TIMESTAMP = re.compile(
