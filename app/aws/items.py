@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 
 from app.storage.records import (
-    REMEMBERED_WRITES,
     Answer,
     ApiKey,
     Checksum,
@@ -23,7 +22,6 @@ from app.storage.tables import Entry, Found, Index, OpenIntent
 
 Item = dict[str, Any]
 
-_WRITE_ID_LENGTH = 16
 DUE_BUCKETS = 16
 
 
@@ -101,14 +99,14 @@ def document_attributes(document: Document) -> Item:
         "created_at": number(document.created_at),
         "updated_at": number(document.updated_at),
         "created_by": text(document.created_by),
-        "writes": text("".join(document.writes[-REMEMBERED_WRITES:])),
+        "writes": text(document.writes),
         **checksum_attributes(document.checksum),
     }
     if document.tags:
         item["tags"] = {"L": [text(tag) for tag in document.tags]}
-    if document.metadata:
+    if document.metadata_json != "{}":
         # As JSON text: DynamoDB's numbers are not JSON's.
-        item["metadata"] = text(orjson.dumps(document.metadata).decode())
+        item["metadata"] = text(document.metadata_json)
     for name in ("expires_at", "deleted_at", "purge_after"):
         moment = getattr(document, name)
         if moment is not None:
@@ -159,7 +157,7 @@ def document(item: Item) -> Document:
         version=int(item["version"]["N"]),
         content_id=item["content_id"]["S"],
         tags=tuple([tag["S"] for tag in tags["L"]]) if tags else (),
-        metadata=orjson.loads(metadata["S"]) if metadata else {},
+        metadata_json=metadata["S"] if metadata else "{}",
         created_at=int(item["created_at"]["N"]),
         updated_at=int(item["updated_at"]["N"]),
         expires_at=int(expires_at["N"]) if expires_at else None,
@@ -167,20 +165,13 @@ def document(item: Item) -> Document:
         purge_after=int(purge_after["N"]) if purge_after else None,
         created_by=item["created_by"]["S"],
         purging="purging" in item,
-        writes=_writes(item["writes"]["S"]),
+        writes=item["writes"]["S"],
     )
 
 
 def _moment(item: Item, name: str) -> int | None:
     value = item.get(name)
     return int(value["N"]) if value else None
-
-
-def _writes(joined: str) -> tuple[str, ...]:
-    if len(joined) == _WRITE_ID_LENGTH:
-        return (joined,)
-    starts = range(0, len(joined), _WRITE_ID_LENGTH)
-    return tuple([joined[start : start + _WRITE_ID_LENGTH] for start in starts])
 
 
 def version_attributes(document: Document, author: str) -> Item:
@@ -317,6 +308,9 @@ def _found(item: Item) -> Found | None:
         return None
     _, _, index = rest.partition("#")
     if not index:
-        return Tenant(tenant), document(item)
+        found = document(item)
+        if not isinstance(found.metadata, dict):
+            raise TypeError("metadata is no object")
+        return Tenant(tenant), found
     kind, _, value = index.partition("#")
     return Entry(Tenant(tenant), Index(_INDEX_KINDS[kind], value), item["SK"]["S"][2:])

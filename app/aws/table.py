@@ -210,7 +210,7 @@ class DynamoTable:
             )
         else:
             current = await self.read(tenant, change.after.id)
-        if current and change.write_id in current.writes:
+        if current and current.wrote(change.write_id):
             return
         if backoff.lost and (current is None or _may_have_forgotten(current, change)):
             raise OutcomeUnknown("The document has changed too often to tell.", 1)

@@ -49,21 +49,32 @@ class Filters:
 
     def keep(self, document: Document, now: int) -> bool:
         """Whether a document belongs in the list at `now`."""
+        return self.visible(document, now) and self._matches(document)
+
+    @property
+    def all_match(self) -> bool:
+        """Whether every visible document belongs in the list."""
+        return self == Filters(include_deleted=self.include_deleted)
+
+    def _matches(self, document: Document) -> bool:
         return (
-            self._visible(document, now)
-            and (self.tag is None or self.tag in document.tags)
+            (self.tag is None or self.tag in document.tags)
             and (self.sha256 is None or self.sha256 == document.sha256)
             and (self.name_prefix is None or document.name.startswith(self.name_prefix))
             and (self.content_type is None or self.content_type == document.content_type)
             and (self.created_after is None or document.created_at > self.created_after)
             and (self.created_before is None or document.created_at < self.created_before)
-            and all(_has(document.metadata, key, v) for key, v in self.metadata.items())
+            and (not self.metadata or _has_all(document.metadata, self.metadata))
         )
 
-    def _visible(self, document: Document, now: int) -> bool:
+    def visible(self, document: Document, now: int) -> bool:
         if self.include_deleted:
             return document.restorable(now)
         return document.readable(now)
+
+
+def _has_all(metadata: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
+    return all(_has(metadata, key, value) for key, value in wanted.items())
 
 
 def _has(metadata: Mapping[str, Any], key: str, value: str) -> bool:
@@ -98,6 +109,7 @@ async def list_documents(
     upper, lower = _bounds(filters, below)
     if upper is not None and lower is not None and upper <= lower:
         return Listed([], None)  # nothing lies between; no table can be asked for that
+    keep = filters.visible if filters.all_match else filters.keep
     found: list[Document] = []
     examined = 0
     while examined < MAX_EXAMINED:
@@ -105,7 +117,7 @@ async def list_documents(
         page = await table.page(tenant, filters.index, below=upper, above=lower, limit=step)
         examined += page.examined
         for document in page.documents:
-            if not filters.keep(document, now):
+            if not keep(document, now):
                 continue
             if len(found) == limit:  # one more than asked: there is a next page
                 return Listed(found, found[-1].id)

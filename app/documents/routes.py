@@ -64,7 +64,7 @@ class DocumentRoutes:
             name=headers.file_name(exchange.header("content-disposition")),
             content_type=headers.content_type(exchange.header("content-type")),
             tags=headers.tags(exchange.header("document-tags")),
-            metadata=headers.metadata(exchange.header("document-metadata")),
+            metadata_json=headers.metadata(exchange.header("document-metadata")),
             expires_at=_expires(exchange.header("document-expires")),
         )
         upload = self._upload(exchange)

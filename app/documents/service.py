@@ -28,7 +28,6 @@ from app.storage.attempt import Attempt
 from app.storage.errors import ObjectMissing, OutcomeUnknown, StorageError, Unavailable
 from app.storage.objects import ObjectStore, StoredObject
 from app.storage.records import (
-    REMEMBERED_WRITES,
     Caller,
     Change,
     Checksum,
@@ -71,7 +70,7 @@ class Draft:
     name: str
     content_type: str
     tags: tuple[str, ...]
-    metadata: dict[str, object]
+    metadata_json: str
     expires_at: int | None
 
 
@@ -193,12 +192,12 @@ class Documents:
             version=1,
             content_id=arrival.intent.write_id,
             tags=draft.tags,
-            metadata=draft.metadata,
+            metadata_json=draft.metadata_json,
             created_at=created,
             updated_at=created,
             expires_at=draft.expires_at,
             created_by=caller.key_id,
-            writes=(write_id,),
+            writes=write_id,
         )
         commit = self._commit(
             caller, write_id, None, document, arrival.intent, attempt, stored.sha256
@@ -471,7 +470,7 @@ def _next_revision(before: Document, after: Document, write_id: str, now: int) -
         after,
         revision=before.revision + 1,
         updated_at=max(now, before.updated_at),
-        writes=(*before.writes, write_id)[-REMEMBERED_WRITES:],
+        writes=before.remembering(write_id),
     )
 
 

@@ -190,10 +190,11 @@ def validate_tags(value: list[Any]) -> tuple[str, ...]:
     return folded
 
 
-def metadata(value: str | None) -> dict[str, Any]:
-    """A JSON object in ASCII, at most 4 KiB of it. Raises `BadHeader`."""
+def metadata(value: str | None) -> str:
+    """A JSON object in ASCII, at most 4 KiB of it, as `validate_metadata` gives it. Raises
+    `BadHeader`."""
     if value is None or value.strip(" \t") == "":
-        return {}
+        return "{}"
     if not value.isascii():
         raise BadHeader("Document-Metadata must be ASCII: write other characters as \\uXXXX.")
     if len(value) > MAX_METADATA_BYTES:
@@ -207,19 +208,20 @@ def metadata(value: str | None) -> dict[str, Any]:
         raise BadHeader(f"Document-Metadata: {error.detail}") from error
 
 
-def validate_metadata(value: dict[str, Any]) -> dict[str, Any]:
-    """A parsed JSON object of at most 4 KiB as compact JSON in UTF-8. Raises `InvalidDocument`.
+def validate_metadata(value: dict[str, Any]) -> str:
+    """Compact JSON, at most 4 KiB of it in UTF-8, of a parsed object. Raises `InvalidDocument`.
 
     That is how it is stored and answered. What fits the header fits here, but for numbers with
     an exponent, which are written out: 1e15 takes 18 bytes.
     """
     try:
-        size = len(orjson.dumps(value))
+        compact = orjson.dumps(value)
     except orjson.JSONEncodeError as error:
         raise InvalidDocument("metadata must be JSON: valid UTF-8, integers of 64 bits.") from error
-    if size > MAX_METADATA_BYTES:
+    if len(compact) > MAX_METADATA_BYTES:
         raise InvalidDocument(
-            f"metadata may have at most {MAX_METADATA_BYTES} bytes as compact JSON; it has {size}."
+            f"metadata may have at most {MAX_METADATA_BYTES} bytes as compact JSON; it has "
+            f"{len(compact)}."
         )
     for key in value:
         if not key or len(key.encode()) > _MAX_KEY_BYTES or _FORBIDDEN.search(key):
@@ -228,7 +230,7 @@ def validate_metadata(value: dict[str, Any]) -> dict[str, Any]:
             )
     if _depth(value) > _MAX_METADATA_DEPTH:
         raise InvalidDocument(f"metadata may be nested at most {_MAX_METADATA_DEPTH} deep.")
-    return value
+    return compact.decode()
 
 
 def _depth(value: Any) -> int:

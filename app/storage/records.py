@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64encode
-from dataclasses import Field, dataclass, field
+from dataclasses import Field, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
+
+import orjson
 
 from app.storage.entropy import random_bytes
 
 # How many of the last writes a document remembers, to recognise its own after a lost answer.
 REMEMBERED_WRITES = 16
+_WRITE_ID_LENGTH = 16
 
 R = TypeVar("R")
 
@@ -53,7 +56,8 @@ class Document:
     """A document's current state.
 
     `content_id` is the write id under which the current bytes were stored: the last part of their
-    key. `writes` are the ids of the last commits, newest last.
+    key. `metadata_json` is an object as compact JSON, as it is stored and answered. `writes` are
+    the ids of the last commits in one string, newest last.
     """
 
     id: str
@@ -69,12 +73,12 @@ class Document:
     updated_at: int
     created_by: str
     tags: tuple[str, ...] = ()
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata_json: str = "{}"
     expires_at: int | None = None
     deleted_at: int | None = None
     purge_after: int | None = None
     purging: bool = False
-    writes: tuple[str, ...] = ()
+    writes: str = ""
 
     if TYPE_CHECKING:  # for dataclasses.replace
         __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
@@ -91,6 +95,20 @@ class Document:
         if self.purging or self.expired(now):
             return False
         return self.deleted_at is None or (self.purge_after or 0) > now
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Taken apart anew each time."""
+        parsed: dict[str, Any] = orjson.loads(self.metadata_json)
+        return parsed
+
+    def wrote(self, write_id: str) -> bool:
+        """Whether this write is one of the last."""
+        return self.writes.find(write_id) % _WRITE_ID_LENGTH == 0
+
+    def remembering(self, write_id: str) -> str:
+        """`writes` with one more."""
+        return (self.writes + write_id)[-REMEMBERED_WRITES * _WRITE_ID_LENGTH :]
 
     @property
     def etag(self) -> str:

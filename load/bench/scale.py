@@ -151,11 +151,11 @@ def _made(tenant: Tenant, count: int) -> Iterator[tuple[str, items.Item]]:
             version=1,
             content_id=new_write_id(),
             tags=(_TAG,),
-            metadata={"project": "apollo", "number": number},
+            metadata_json=f'{{"project":"apollo","number":{number}}}',
             created_at=time.time_ns() // 1_000_000,
             updated_at=time.time_ns() // 1_000_000,
             created_by="0" * 16,
-            writes=(new_write_id(),),
+            writes=new_write_id(),
         )
         attributes = items.document_attributes(document)
         yield document.id, {**items.document_key(tenant, document.id), **attributes}

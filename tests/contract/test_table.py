@@ -91,11 +91,11 @@ def new_document(**changes: Any) -> tuple[Document, str]:
         version=1,
         content_id=new_write_id(),
         tags=("red", "blue"),
-        metadata={"n": 1.5, "big": 2**53 + 1, "nested": {"ok": [True, None]}},
+        metadata_json='{"n":1.5,"big":9007199254740993,"nested":{"ok":[true,null]}}',
         created_at=now,
         updated_at=now,
         created_by="key1",
-        writes=(write_id,),
+        writes=write_id,
     )
     return dataclasses.replace(document, **changes), write_id
 
@@ -116,7 +116,7 @@ def revised(document: Document, **changes: Any) -> tuple[Document, Change]:
     after = dataclasses.replace(
         document,
         revision=document.revision + 1,
-        writes=(*document.writes, write_id)[-16:],
+        writes=document.remembering(write_id),
         **changes,
     )
     return after, Change(write_id=write_id, author="key1", before=document, after=after)

@@ -133,7 +133,7 @@ async def test_times_of_creation_are_exclusive() -> None:
 
 
 def test_metadata_is_compared_as_text_of_its_json() -> None:
-    one = document(metadata={"s": "1", "n": 1, "f": 1.5, "b": True, "o": {"a": 1}, "z": None})
+    one = document(metadata_json='{"s":"1","n":1,"f":1.5,"b":true,"o":{"a":1},"z":null}')
     for key, value in {"s": "1", "n": "1", "f": "1.5", "b": "true"}.items():
         assert Filters(metadata={key: value}).keep(one, 0)
     for key, value in {"b": "True", "o": "{}", "z": "null", "missing": "", "n": "1.0"}.items():

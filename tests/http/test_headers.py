@@ -506,13 +506,13 @@ _METADATA = st.dictionaries(
 def test_metadata_comes_back(metadata: dict[str, Any]) -> None:
     value = json.dumps(metadata)
     assume(len(value) <= 4096)
-    assert headers.metadata(value) == metadata
-    assert headers.validate_metadata(metadata) == metadata
+    assert json.loads(headers.metadata(value)) == metadata
+    assert json.loads(headers.validate_metadata(metadata)) == metadata
 
 
 @pytest.mark.parametrize("value", [None, "", " "])
 def test_without_metadata_it_is_empty(value: str | None) -> None:
-    assert headers.metadata(value) == {}
+    assert headers.metadata(value) == "{}"
 
 
 def _nested(depth: int) -> str:
@@ -544,7 +544,7 @@ def test_bad_metadata_is_refused(value: str) -> None:
 def test_metadata_of_exactly_4_kib_fits_and_one_byte_more_does_not() -> None:
     value = json.dumps({"a": "x" * 4088}, separators=(",", ":"))
     assert len(value) == 4096
-    assert len(headers.metadata(value)["a"]) == 4088
+    assert len(json.loads(headers.metadata(value))["a"]) == 4088
     with pytest.raises(BadHeader, match="4096"):
         headers.metadata(value.replace("x", "xx", 1))
     with pytest.raises(InvalidDocument, match="it has 4097"):
@@ -554,7 +554,7 @@ def test_metadata_of_exactly_4_kib_fits_and_one_byte_more_does_not() -> None:
 def test_text_is_measured_as_utf8_so_that_escapes_of_the_header_cost_no_room_later() -> None:
     value = json.dumps({"a": "é" * 680})
     assert len(value) > 4080
-    assert headers.validate_metadata(headers.metadata(value)) == {"a": "é" * 680}
+    assert json.loads(headers.metadata(value)) == {"a": "é" * 680}
     assert headers.validate_metadata({"a": "é" * 2044})
     with pytest.raises(InvalidDocument):
         headers.validate_metadata({"a": "é" * 2045})
@@ -567,7 +567,7 @@ def test_numbers_are_measured_as_they_are_stored() -> None:
 
 
 def test_metadata_may_be_nested_16_deep() -> None:
-    assert headers.metadata(_nested(16)) == json.loads(_nested(16))
+    assert json.loads(headers.metadata(_nested(16))) == json.loads(_nested(16))
     with pytest.raises(InvalidDocument, match="16 deep"):
         headers.validate_metadata({"a": json.loads("[" * 16 + "]" * 16)})
     assert headers.validate_metadata({"a": json.loads("[" * 15 + "]" * 15)})
