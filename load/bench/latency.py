@@ -16,6 +16,7 @@ from load.bench.native import RESULTS, Backend, require_tools, responder
 from load.bench.picture import COLOURS, Line
 from load.bench.poisson import (
     MIXES,
+    UNSENT,
     Arrival,
     Stage,
     arrivals,
