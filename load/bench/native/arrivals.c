@@ -9,14 +9,13 @@
  * when it was due in microseconds from the start (8), latency in microseconds (4), status (2),
  * whether the answer has Retry-After (2). Status 0: the connection ended without an answer;
  * 1: no answer within PATIENCE_SECONDS after the last arrival; 2: given up before it was sent.
- * Ends with its parent.
+ *
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <math.h>
 #include <netinet/tcp.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -316,7 +315,6 @@ int main(int count, char **arguments) {
                         "PATIENCE_SECONDS OUTPUT RATE SECONDS [RATE SECONDS ...]\n");
         return 2;
     }
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
     prctl(PR_SET_TIMERSLACK, 1);
     struct rlimit files = {16384, 16384};
     setrlimit(RLIMIT_NOFILE, &files);
