@@ -24,7 +24,7 @@ format: install-test ## format the code and mend what can be mended
 	@.venv/bin/ruff check --fix
 	@.venv/bin/ruff format
 
-bench: install-test ## speed beside the fastest Sanic and FastAPI servers (ARGS=compare --short ...)
+bench: install-test ## speed beside the fastest Sanic and FastAPI servers (ARGS=--help)
 	@.venv/bin/python -m load.bench $(or $(ARGS),compare)
 
 bench-memory: install-test ## memory of large uploads and downloads, against its limits

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from load.bench import compare, latency, overload, profile, scale, start
+from load.bench import compare, flame, latency, overload, scale, start
 from load.bench.native import Unable
 
 
@@ -19,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
         "2: it cannot run; the message says what to do.",
     )
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (compare, start, latency, overload, scale, profile):
+    for module in (compare, start, latency, overload, scale, flame):
         module.add_command(commands)
     return made
 

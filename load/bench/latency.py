@@ -16,6 +16,7 @@ from load.bench.native import RESULTS, Backend, require_tools, responder
 from load.bench.picture import COLOURS, Line
 from load.bench.poisson import (
     MIXES,
+    UNSENT,
     Arrival,
     Stage,
     arrivals,
@@ -49,12 +50,12 @@ class Point:
     p99: float
     p999: float
     failures: dict[str, int]
-    refused: int
+    turned_away: int
 
     @property
     def borne(self) -> bool:
-        """No failure, no refusal, and the 99th percentile below 100 ms."""
-        return not self.failures and not self.refused and self.p99 < P99_SECONDS
+        """No failure, nobody turned away, and the 99th percentile below 100 ms."""
+        return not self.failures and not self.turned_away and self.p99 < P99_SECONDS
 
 
 Probe = Callable[[float, float], Point]
@@ -120,7 +121,7 @@ def _probing(server: str, mix: str, world: World) -> Iterator[Probe]:
             found = arrivals(
                 running.port, requests, stages, connections=CONNECTIONS, seed=round(rate)
             )
-            point = _point(rate, found)
+            point = point_of(rate, found)
             verdict = "" if point.borne else f"  TOO MUCH {point.failures or ''}"
             print(
                 f"{mix} at {rate:6.0f}/s: p50 {point.p50 * 1000:6.1f} ms, p99 "
@@ -132,11 +133,12 @@ def _probing(server: str, mix: str, world: World) -> Iterator[Probe]:
         yield probe
 
 
-def _point(rate: float, found: Sequence[Arrival]) -> Point:
+def point_of(rate: float, found: Sequence[Arrival]) -> Point:
+    """What arrivals at one rate come to, but for the first second."""
     ordered = latencies([arrival for arrival in found if arrival.due >= _WARM_SECONDS])
     p50, p90, p99, p999 = [percentile(ordered, share) for share in (0.5, 0.9, 0.99, 0.999)]
-    refused = sum(arrival.refused for arrival in found)
-    return Point(rate, len(ordered), p50, p90, p99, p999, failures(found), refused)
+    turned_away = sum(arrival.refused or arrival.status == UNSENT for arrival in found)
+    return Point(rate, len(ordered), p50, p90, p99, p999, failures(found), turned_away)
 
 
 def find_capacity(probe: Probe) -> float:

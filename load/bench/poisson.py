@@ -70,12 +70,12 @@ def latencies(arrivals: Sequence[Arrival]) -> list[float]:
 
 
 def failures(arrivals: Sequence[Arrival]) -> dict[str, int]:
-    """What is neither a good answer nor a proper refusal, by kind."""
-    names = {LOST: "lost", UNANSWERED: "unanswered", UNSENT: "never sent"}
+    """What was sent, and got neither a good answer nor a proper refusal, by kind."""
+    names = {LOST: "lost", UNANSWERED: "unanswered"}
     counted = Counter(
         names.get(arrival.status, f"status {arrival.status}")
         for arrival in arrivals
-        if not arrival.good and not arrival.refused
+        if not (arrival.good or arrival.refused or arrival.status == UNSENT)
     )
     return dict(counted)
 
@@ -99,15 +99,19 @@ def arrivals(
     *,
     connections: int,
     seed: int,
-    patience_seconds: int = 15,
+    wait_seconds: float = 15,
+    patience_seconds: float = 15,
 ) -> list[Arrival]:
-    """Run the generator to its end; all arrivals in the order in which they were due. Answers are
-    waited for so long after the last one."""
+    """Run the generator to its end; all arrivals in the order in which they were due.
+
+    One that finds no connection free waits for `wait_seconds`, then it is `UNSENT`. Answers are
+    waited for until `patience_seconds` after the last arrival.
+    """
     output = BUILD / f"arrivals-{os.getpid()}"
     schedule = [f"{number:g}" for stage in stages for number in (stage.rate, stage.seconds)]
     command = [
         *(str(compiled("arrivals")), str(port), str(requests), str(connections), str(seed)),
-        *(str(patience_seconds), str(output), *schedule),
+        *(str(wait_seconds), str(patience_seconds), str(output), *schedule),
     ]
     limit = sum(stage.seconds for stage in stages) + patience_seconds + 60
     done = subprocess.run(bound(LOAD_CORE, command), capture_output=True, text=True, timeout=limit)

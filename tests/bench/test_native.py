@@ -21,7 +21,7 @@ import pytest
 
 from load.bench.measure import request_file
 from load.bench.native import ROOT, Backend, Responder, responder
-from load.bench.poisson import LOST, UNANSWERED, Arrival, Stage, arrivals, percentile
+from load.bench.poisson import LOST, UNANSWERED, UNSENT, Arrival, Stage, arrivals, percentile
 from tests.support.engines import missing
 from tests.support.service import eventually
 
@@ -83,12 +83,23 @@ def _server() -> Iterator[int]:
 
 
 def _arrivals(
-    numbers: list[int], stages: list[Stage], *, connections: int = 4, seed: int = 1
+    numbers: list[int],
+    stages: list[Stage],
+    *,
+    connections: int = 4,
+    seed: int = 1,
+    wait_seconds: float = 15,
 ) -> list[Arrival]:
     requests = request_file(f"test-{os.getpid()}", [_REQUEST % number for number in numbers])
     with _server() as port:
         return arrivals(
-            port, requests, stages, connections=connections, seed=seed, patience_seconds=2
+            port,
+            requests,
+            stages,
+            connections=connections,
+            seed=seed,
+            wait_seconds=wait_seconds,
+            patience_seconds=2,
         )
 
 
@@ -109,9 +120,10 @@ def test_every_arrival_is_told_by_what_became_of_it() -> None:
 
 
 def test_what_is_never_answered_is_told() -> None:
-    found = _arrivals([1], [Stage(100, 0.1)], connections=2)
-    assert sum(a.status == UNANSWERED for a in found) == min(2, len(found))
+    found = _arrivals([1], [Stage(100, 0.1)], connections=2, wait_seconds=0.3)
     assert len(found) > 2
+    assert [a.status for a in found] == [UNANSWERED] * 2 + [UNSENT] * (len(found) - 2)
+    assert all(a.latency >= 0.3 for a in found)
 
 
 def test_arrivals_are_a_poisson_process_that_follows_its_stages() -> None:

@@ -1,21 +1,21 @@
 /* Open-loop load: requests arrive by a Poisson process, whatever the server does.
  *
- *   arrivals PORT REQUESTS CONNECTIONS SEED PATIENCE_SECONDS OUTPUT RATE SECONDS [RATE SECONDS ...]
+ *   arrivals PORT REQUESTS CONNECTIONS SEED WAIT_SECONDS PATIENCE_SECONDS OUTPUT
+ *            RATE SECONDS [RATE SECONDS ...]
  *
  * REQUESTS holds each request's length in bytes, a line break, and the request; they are sent in
  * turn, for so many SECONDS at each RATE, over up to CONNECTIONS. An arrival that finds every connection busy waits for one, and its latency counts from
- * when it was to be sent. OUTPUT gets 16 bytes per arrival, in order of completion, little-endian:
+ * when it was to be sent; after WAIT_SECONDS of that it is given up. OUTPUT gets 16 bytes per arrival, in order of completion, little-endian:
  * when it was due in microseconds from the start (8), latency in microseconds (4), status (2),
  * whether the answer has Retry-After (2). Status 0: the connection ended without an answer;
- * 1: no answer within PATIENCE_SECONDS after the last arrival; 2: not even sent by then.
- * Ends with its parent.
+ * 1: no answer within PATIENCE_SECONDS after the last arrival; 2: given up before it was sent.
+ *
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <math.h>
 #include <netinet/tcp.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,7 +70,7 @@ static size_t waiting_head, waiting_tail;
 static FILE *output;
 static struct sockaddr_in address;
 static int poller, timer, busy_count;
-static uint64_t began, random_state;
+static uint64_t began, random_state, longest_wait;
 
 static void fail(const char *what) {
     perror(what);
@@ -167,7 +167,13 @@ static void begin(struct connection *c, uint64_t due) {
         send_more(c);
 }
 
+static void give_up_waiting(uint64_t now) {
+    while (waiting_head != waiting_tail && waiting[waiting_head] + longest_wait < now)
+        record(waiting[waiting_head++], now, UNSENT, 0);
+}
+
 static void become_idle(struct connection *c) {
+    give_up_waiting(now_us());
     if (waiting_head != waiting_tail) return begin(c, waiting[waiting_head++]);
     c->state = IDLE;
     idle[idle_count++] = c - connections;
@@ -280,6 +286,7 @@ static void run(uint64_t patience) {
         if (isinf(next) && !busy_count && waiting_head == waiting_tail) return;
         set_timer(isinf(next) ? stops : (uint64_t)next);
         handle_events();
+        give_up_waiting(now_us());
     }
 }
 
@@ -303,12 +310,11 @@ static size_t load_stages(int count, char **arguments) {
 }
 
 int main(int count, char **arguments) {
-    if (count < 9) {
-        fprintf(stderr, "arrivals PORT REQUESTS CONNECTIONS SEED PATIENCE_SECONDS OUTPUT RATE "
-                        "SECONDS [RATE SECONDS ...]\n");
+    if (count < 10) {
+        fprintf(stderr, "arrivals PORT REQUESTS CONNECTIONS SEED WAIT_SECONDS "
+                        "PATIENCE_SECONDS OUTPUT RATE SECONDS [RATE SECONDS ...]\n");
         return 2;
     }
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
     prctl(PR_SET_TIMERSLACK, 1);
     struct rlimit files = {16384, 16384};
     setrlimit(RLIMIT_NOFILE, &files);
@@ -316,21 +322,22 @@ int main(int count, char **arguments) {
                                    .sin_port = htons(atoi(arguments[1])),
                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     load_requests(arguments[2]);
+    longest_wait = atof(arguments[5]) * 1e6;
     connection_limit = atoi(arguments[3]);
     random_state = strtoull(arguments[4], NULL, 10) * 2654435769u + 88172645463325252ULL;
-    output = fopen(arguments[6], "wb");
-    if (!output) fail(arguments[6]);
+    output = fopen(arguments[7], "wb");
+    if (!output) fail(arguments[7]);
     connections = calloc(connection_limit, sizeof *connections);
     idle = calloc(connection_limit, sizeof *idle);
-    waiting = calloc(load_stages(count - 7, arguments + 7), sizeof *waiting);
+    waiting = calloc(load_stages(count - 8, arguments + 8), sizeof *waiting);
     poller = epoll_create1(0);
     timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
     epoll_ctl(poller, EPOLL_CTL_ADD, timer, &event);
     began = now_us();
     for (int i = 0; i < stage_count; i++) stages[i].ends += began;
-    run(atof(arguments[5]) * 1e6);
+    run(atof(arguments[6]) * 1e6);
     give_up();
-    if (fclose(output)) fail(arguments[6]);
+    if (fclose(output)) fail(arguments[7]);
     return 0;
 }

@@ -8,20 +8,18 @@
  * first line that fits counts; '-' stands for no text.
  *
  * A limit is how many calls a service works on at once; others wait their turn. 0 is no limit.
- * GET /_calls answers with the number of calls by operation and such text. Ends with its parent.
+ * GET /_calls answers with the number of calls by operation and such text.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -370,7 +368,6 @@ int main(int count, char **arguments) {
                         "S3_LIMIT\n");
         return 2;
     }
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
     struct rlimit files = {CONNECTIONS, CONNECTIONS};
     setrlimit(RLIMIT_NOFILE, &files);
     load_answers(arguments[2]);
