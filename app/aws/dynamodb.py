@@ -173,7 +173,11 @@ class DynamoDB:
         )
         try:
             reply = await self._transport.request(
-                self._endpoint, head, body, timeout=backoff.attempt_seconds()
+                self._endpoint,
+                head,
+                body,
+                timeout=backoff.attempt_seconds(),
+                harmless=operation in _READS,
             )
         except NotSent:
             return "unreachable", None

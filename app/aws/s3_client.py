@@ -167,6 +167,7 @@ class S3Client:
                 b"".join(payload.chunks) if small else payload.chunks,
                 timeout=timeout,
                 method_is_head=method == "HEAD",
+                harmless=method in ("GET", "HEAD"),
             )
         except TransportError as error:
             return error

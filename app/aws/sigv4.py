@@ -21,10 +21,17 @@ EMPTY_HASH = sha256(b"").hexdigest()
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 LONGEST_PRESIGN = 7 * 24 * 3600
 
+# Behind every parameter of a presigned URL's own.
+_LAST_OF_AMZ = "X-Amz-~"
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _BLOCK = 64  # bytes in a SHA-256 block, which HMAC pads its key to
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
+
+
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_ESCAPES_AND_SLASH = {n: f"%{n:02X}" for n in range(128) if chr(n) not in _UNRESERVED}
+_ESCAPES = {n: escape for n, escape in _ESCAPES_AND_SLASH.items() if chr(n) != "/"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,8 @@ class Credentials:
 
 def uri_encode(value: str, *, keep_slash: bool) -> str:
     """Percent-encoded UTF-8 with only A-Z a-z 0-9 - . _ ~ left alone, and '/' if asked."""
+    if value.isascii():  # a third of the time of `quote`
+        return value.translate(_ESCAPES if keep_slash else _ESCAPES_AND_SLASH)
     return quote(value, safe="/" if keep_slash else "")
 
 
@@ -79,6 +88,7 @@ class Signer:
         self._key: tuple[str, str, _Hmac] | None = None
         self._token: tuple[str, str] | None = None
         self._json: _JsonCalls | None = None
+        self._presigned: tuple[object, str] = (None, "")
 
     def sign(
         self,
@@ -149,11 +159,17 @@ class Signer:
             raise ValueError(f"a presigned URL lives for 1 to {LONGEST_PRESIGN} s, not {seconds}")
         stamp = self._time(now)
         lines, names = _canonical_headers([("host", host), *signed_headers])
-        pairs = _encoded(query) + self._presign_pairs(credentials, stamp, names, seconds)
+        shared = self._shared_by_presigned(credentials, stamp, names, seconds)
+        pairs = sorted(_encoded(query))
+        if pairs and pairs[0][0] < _LAST_OF_AMZ:  # they do not all come after ours
+            pairs = sorted([*pairs, *[(n, v) for n, _, v in _parted(shared)]])
+            text = _joined(pairs)
+        else:
+            text = "&".join([shared, *[f"{name}={value}" for name, value in pairs]])
         payload = dict(signed_headers).get("x-amz-content-sha256", UNSIGNED_PAYLOAD)
-        request = f"{method}\n{path or '/'}\n{_joined(sorted(pairs))}\n{lines}\n{names}\n{payload}"
+        request = f"{method}\n{path or '/'}\n{text}\n{lines}\n{names}\n{payload}"
         signature = self._signature(credentials, stamp, request)
-        return f"{scheme}://{host}{path}?{_joined(pairs)}&X-Amz-Signature={signature}"
+        return f"{scheme}://{host}{path}?{text}&X-Amz-Signature={signature}"
 
     def _time(self, now: float) -> str:
         second = int(now)
@@ -166,6 +182,16 @@ class Signer:
         if self._is_s3 or path == "/":
             return path or "/"
         return uri_encode(path or "/", keep_slash=True)
+
+    def _shared_by_presigned(
+        self, credentials: Credentials, stamp: str, names: str, seconds: int
+    ) -> str:
+        """The part of the query that the URLs of one second share, in its canonical order."""
+        key = (credentials, stamp, names, seconds)
+        if self._presigned[0] != key:
+            pairs = self._presign_pairs(credentials, stamp, names, seconds)
+            self._presigned = (key, _joined(sorted(pairs)))
+        return self._presigned[1]
 
     def _presign_pairs(
         self, credentials: Credentials, stamp: str, names: str, seconds: int
@@ -291,7 +317,7 @@ def _canonical_headers(headers: Sequence[tuple[str, str]]) -> tuple[str, str]:
     """The lines that are signed, each with its end, and the list of their names."""
     values: dict[str, str] = {}
     for name, value in headers:
-        trimmed = " ".join(value.split())
+        trimmed = " ".join(value.split()) if " " in value or "\t" in value else value
         values[name] = f"{values[name]},{trimmed}" if name in values else trimmed
     names = sorted(values)
     return "".join([f"{name}:{values[name]}\n" for name in names]), ";".join(names)
@@ -300,8 +326,11 @@ def _canonical_headers(headers: Sequence[tuple[str, str]]) -> tuple[str, str]:
 def _canonical_query(query: str) -> str:
     if not query:
         return ""
-    pairs = [pair.partition("=") for pair in query.split("&")]
-    return _joined(sorted((name, value) for name, _, value in pairs))
+    return _joined(sorted([(name, value) for name, _, value in _parted(query)]))
+
+
+def _parted(query: str) -> list[tuple[str, str, str]]:
+    return [pair.partition("=") for pair in query.split("&")]
 
 
 def _encoded(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -228,10 +228,10 @@ class _Connection(asyncio.BufferedProtocol):
 
     # --- what the pool and the caller do ----------------------------------------------------
 
-    def usable(self) -> bool:
+    def usable(self, *, surely: bool = True) -> bool:
         """Whether an idle connection may carry another exchange.
 
-        The socket itself is asked, too: a server's goodbye may have arrived without the loop
+        `surely` asks the socket itself, too: a server's goodbye may have arrived without the loop
         having come round to it, and a request written after it would count as sent.
         """
         transport = self._transport
@@ -239,7 +239,7 @@ class _Connection(asyncio.BufferedProtocol):
             return False
         if self._loop.time() - self._used_at > IDLE_SECONDS:
             return False
-        return not self._readable(transport)
+        return not (surely and self._readable(transport))
 
     def _readable(self, transport: asyncio.Transport) -> bool:
         if self._poll is None:
@@ -434,11 +434,12 @@ class _Pool:
         self.waiters: deque[asyncio.Future[_Connection | None]] = deque()
         self.trouble = ""  # why the last attempt to connect failed
 
-    def take(self) -> _Connection | None:
-        """The connection used last, which is the least likely to be stale."""
+    def take(self, *, surely: bool = True) -> _Connection | None:
+        """The connection used last, which is the least likely to be stale; `surely` asks its
+        socket, too."""
         while self.idle:
             connection = self.idle.pop()
-            if connection.usable():
+            if connection.usable(surely=surely):
                 return connection
             connection.close()
             self.open -= 1
@@ -530,8 +531,10 @@ class Transport:
         *,
         timeout: float,
         method_is_head: bool = False,
+        harmless: bool = False,
     ) -> Reply:
-        """The whole answer, of at most 32 MiB. Raises `NotSent` or `AnswerLost`.
+        """The whole answer, of at most 32 MiB. Raises `NotSent` or `AnswerLost`; of a `harmless`
+        request it does not matter which, and a system call is saved.
 
         A body of bytes: all is to be done within `timeout` seconds. A body of chunks: so much is
         given to the wait for a connection, to every step of sending, and to the answer.
@@ -539,7 +542,7 @@ class Transport:
         pool = self._pool(endpoint)
         loop = self._loop or self._know_loop()
         ends = loop.time() + timeout
-        connection = pool.take() or await self._acquire(pool, endpoint, ends)
+        connection = pool.take(surely=not harmless) or await self._acquire(pool, endpoint, ends)
         all_sent = False
         try:
             exchange = connection.begin(head_only=method_is_head)

@@ -222,6 +222,9 @@ def _parse_query(query: str) -> list[tuple[str, str]]:
         return []
     if query.count("&") >= _MAX_PARAMETERS:
         raise BadParameter(f"A query may have at most {_MAX_PARAMETERS} parameters.")
+    if "%" not in query and "+" not in query and query.isprintable():
+        parts = [part.partition("=") for part in query.split("&") if part]
+        return [(name, value) for name, _, value in parts]
     try:
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict")
     except ValueError as error:

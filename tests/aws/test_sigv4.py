@@ -189,7 +189,13 @@ def test_presigned_urls_agree_with_botocore(
         creds, method, scheme, host, path, list(query.items()), list(extra.items()), seconds, now
     )
 
-    assert url == request.url
+    assert parted(url) == parted(request.url)
+
+
+def parted(url: str) -> tuple[str, list[str]]:
+    """A URL but for the order of its parameters: ours is the one that is signed."""
+    address, _, query = url.partition("?")
+    return address, sorted(query.split("&"))
 
 
 @given(credentials, credentials, keys)
@@ -202,7 +208,8 @@ def test_one_signer_presigns_for_credentials_that_change(
         request = AWSRequest("GET", f"https://h{path}")
         args = (boto_credentials(creds), "s3", "us-east-1", 60)
         boto_signed(S3SigV4QueryAuth, request, 0, *args)
-        assert signer.presign(creds, "GET", "https", "h", path, [], [], 60, 0) == request.url
+        url = signer.presign(creds, "GET", "https", "h", path, [], [], 60, 0)
+        assert parted(url) == parted(request.url)
 
 
 def test_a_presigned_payload_hash_is_the_one_that_is_signed() -> None:

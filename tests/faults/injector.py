@@ -97,15 +97,13 @@ class FaultyTransport(Transport):
         body: bytes | Sequence[Chunk] = b"",
         *,
         timeout: float,
-        method_is_head: bool = False,
+        **more: bool,
     ) -> Reply:
         operation = operation_of(head)
         fault = self._next(operation)
         if fault in ("cut", "server-applied", "lost", "garbled", None) or fault in PAUSES + KILLS:
             await _before(fault)
-            reply = await super().request(
-                endpoint, head, body, timeout=timeout, method_is_head=method_is_head
-            )
+            reply = await super().request(endpoint, head, body, timeout=timeout, **more)
             await _after(fault)
             return _changed(fault, operation, reply)
         return _instead(fault, operation, body)
