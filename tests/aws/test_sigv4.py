@@ -192,9 +192,9 @@ def test_presigned_urls_agree_with_botocore(
     assert parted(url) == parted(request.url)
 
 
-def parted(url: str) -> tuple[str, list[str]]:
+def parted(url: str | None) -> tuple[str, list[str]]:
     """A URL but for the order of its parameters: ours is the one that is signed."""
-    address, _, query = url.partition("?")
+    address, _, query = str(url).partition("?")
     return address, sorted(query.split("&"))
 
 
