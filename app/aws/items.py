@@ -141,31 +141,31 @@ def _checksum(item: Item) -> Checksum:
 
 
 def document(item: Item) -> Document:
-    checksum = _checksum(item)
+    sha256 = item.get("sha256")
     tags = item.get("tags")
     metadata = item.get("metadata")
     expires_at, deleted_at = item.get("expires_at"), item.get("deleted_at")
     purge_after = item.get("purge_after")
-    return Document(
-        id=item["SK"]["S"][2:],
-        name=item["name"]["S"],
-        content_type=item["content_type"]["S"],
-        size=int(item["size"]["N"]),
-        checksum=checksum,
-        sha256=checksum.value if checksum.algorithm == "sha256" else None,
-        revision=int(item["revision"]["N"]),
-        version=int(item["version"]["N"]),
-        content_id=item["content_id"]["S"],
-        tags=tuple([tag["S"] for tag in tags["L"]]) if tags else (),
-        metadata_json=metadata["S"] if metadata else "{}",
-        created_at=int(item["created_at"]["N"]),
-        updated_at=int(item["updated_at"]["N"]),
-        expires_at=int(expires_at["N"]) if expires_at else None,
-        deleted_at=int(deleted_at["N"]) if deleted_at else None,
-        purge_after=int(purge_after["N"]) if purge_after else None,
-        created_by=item["created_by"]["S"],
-        purging="purging" in item,
-        writes=item["writes"]["S"],
+    return Document(  # in the order of its fields: by name takes twice the time
+        item["SK"]["S"][2:],
+        item["name"]["S"],
+        item["content_type"]["S"],
+        int(item["size"]["N"]),
+        sha256["S"] if sha256 else None,
+        int(item["revision"]["N"]),
+        int(item["version"]["N"]),
+        item["content_id"]["S"],
+        int(item["created_at"]["N"]),
+        int(item["updated_at"]["N"]),
+        item["created_by"]["S"],
+        tuple([tag["S"] for tag in tags["L"]]) if tags else (),
+        metadata["S"] if metadata else "{}",
+        None if sha256 else _checksum(item),
+        int(expires_at["N"]) if expires_at else None,
+        int(deleted_at["N"]) if deleted_at else None,
+        int(purge_after["N"]) if purge_after else None,
+        "purging" in item,
+        item["writes"]["S"],
     )
 
 

@@ -23,7 +23,7 @@ from app.http.headers import (
     validate_tags,
 )
 from app.problems import InvalidDocument
-from app.storage.records import Document
+from app.storage.records import Checksum, Document
 
 ID_PATTERN = "[0-7][0-9A-HJKMNP-TV-Z]{25}"
 CURSOR_PATTERN = "[A-Za-z0-9_-]{47}"
@@ -125,10 +125,14 @@ class DocumentPatch(_Model):
     )
 
 
+_SHA256 = Checksum("sha256", "")
+
+
 def as_json(document: Document) -> dict[str, Any]:
     """What `DocumentModel` describes, without the cost of a model. For `orjson` alone: metadata is
     JSON already."""
-    checksum = document.checksum
+    sha256 = document.sha256
+    checksum = _SHA256 if sha256 else document.checksum
     created_at = format_timestamp(document.created_at)
     changed = document.updated_at != document.created_at
     expires_at, deleted_at = document.expires_at, document.deleted_at
@@ -140,10 +144,10 @@ def as_json(document: Document) -> dict[str, Any]:
         "size": document.size,
         "checksum": {
             "algorithm": checksum.algorithm,
-            "value": checksum.value,
+            "value": sha256 or checksum.value,
             "part_size": checksum.part_size,
         },
-        "sha256": document.sha256,
+        "sha256": sha256,
         "revision": document.revision,
         "version": document.version,
         "content_etag": document.content_etag,

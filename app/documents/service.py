@@ -30,7 +30,6 @@ from app.storage.objects import ObjectStore, StoredObject
 from app.storage.records import (
     Caller,
     Change,
-    Checksum,
     Document,
     Intent,
     Settled,
@@ -186,7 +185,6 @@ class Documents:
             name=draft.name,
             content_type=draft.content_type,
             size=stored.size,
-            checksum=Checksum("sha256", stored.sha256),
             sha256=stored.sha256,
             revision=1,
             version=1,
@@ -227,8 +225,8 @@ class Documents:
                 current,
                 content_type=content_type or current.content_type,
                 size=stored.size,
-                checksum=Checksum("sha256", stored.sha256),
                 sha256=stored.sha256,
+                composite=None,
                 version=current.version + 1,
                 content_id=arrival.intent.write_id,
             )

@@ -57,14 +57,14 @@ class Document:
 
     `content_id` is the write id under which the current bytes were stored: the last part of their
     key. `metadata_json` is an object as compact JSON, as it is stored and answered. `writes` are
-    the ids of the last commits in one string, newest last.
+    the ids of the last commits in one string, newest last. There is `sha256` (hex), or a
+    `composite` checksum.
     """
 
     id: str
     name: str
     content_type: str
     size: int
-    checksum: Checksum
     sha256: str | None
     revision: int
     version: int
@@ -74,6 +74,7 @@ class Document:
     created_by: str
     tags: tuple[str, ...] = ()
     metadata_json: str = "{}"
+    composite: Checksum | None = None
     expires_at: int | None = None
     deleted_at: int | None = None
     purge_after: int | None = None
@@ -97,6 +98,10 @@ class Document:
         return self.deleted_at is None or (self.purge_after or 0) > now
 
     @property
+    def checksum(self) -> Checksum:
+        return self.composite or Checksum("sha256", self.sha256 or "")
+
+    @property
     def metadata(self) -> dict[str, Any]:
         """Taken apart anew each time."""
         parsed: dict[str, Any] = orjson.loads(self.metadata_json)
@@ -118,7 +123,7 @@ class Document:
     @property
     def content_etag(self) -> str:
         """The entity tag of the bytes; changes only with them."""
-        return f'"{self.checksum.value}"'
+        return f'"{self.sha256 or self.checksum.value}"'
 
 
 _OBJECT_KEY = re.compile(

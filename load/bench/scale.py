@@ -20,7 +20,7 @@ import orjson
 from app.aws import items
 from app.aws.table import entries
 from app.documents.ids import DocumentIds
-from app.storage.records import Checksum, Document, Tenant, new_write_id
+from app.storage.records import Document, Tenant, new_write_id
 from load.bench.measure import command_of
 from load.bench.native import (
     RESULTS,
@@ -145,7 +145,6 @@ def _made(tenant: Tenant, count: int) -> Iterator[tuple[str, items.Item]]:
             name=f"report-{number:06d}.pdf",
             content_type="application/pdf",
             size=len(UPLOAD),
-            checksum=Checksum("sha256", digest),
             sha256=digest,
             revision=1,
             version=1,

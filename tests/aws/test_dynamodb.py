@@ -16,7 +16,7 @@ from app.aws.table import DynamoTable
 from app.aws.transport import AnswerLost, NotSent, Reply
 from app.storage import deadline
 from app.storage.errors import Contention, OutcomeUnknown, Unavailable
-from app.storage.records import Change, Checksum, Document, Intent, Tenant
+from app.storage.records import Change, Document, Intent, Tenant
 from app.storage.tables import Conflict, Index, IntentClosed
 
 ACME = Tenant("acme")
@@ -25,7 +25,6 @@ BEFORE = Document(
     name="a",
     content_type="text/plain",
     size=1,
-    checksum=Checksum("sha256", "ab"),
     sha256="ab",
     revision=5,
     version=1,

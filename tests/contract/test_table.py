@@ -22,7 +22,6 @@ from app.storage.records import (
     Answer,
     ApiKey,
     Change,
-    Checksum,
     Claim,
     Document,
     Intent,
@@ -85,7 +84,6 @@ def new_document(**changes: Any) -> tuple[Document, str]:
         name="Ünïcode 🎉.txt",
         content_type="text/plain",
         size=3,
-        checksum=Checksum("sha256", DIGEST),
         sha256=DIGEST,
         revision=1,
         version=1,
@@ -231,7 +229,6 @@ async def test_entries_follow_the_tags_and_the_digest(
     after, change = revised(
         document,
         tags=("blue", "green"),
-        checksum=Checksum("sha256", "cd" * 32),
         sha256="cd" * 32,
         version=2,
         content_id=intent.write_id,

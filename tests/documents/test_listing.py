@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.documents.ids import DocumentIds, millisecond
 from app.documents.listing import MAX_EXAMINED, Filters, Listed, list_documents
-from app.storage.records import Checksum, Document, Tenant
+from app.storage.records import Document, Tenant
 from app.storage.tables import Index, Page
 
 ACME = Tenant("acme")
@@ -52,7 +52,6 @@ def document(**changes: Any) -> Document:
         "name": "a.txt",
         "content_type": "text/plain",
         "size": 1,
-        "checksum": Checksum("sha256", "ab"),
         "sha256": "ab",
         "revision": 1,
         "version": 1,

@@ -17,7 +17,7 @@ from app.documents.representation import (
     encode,
 )
 from app.problems import InvalidDocument
-from app.storage.records import Checksum, Document
+from app.storage.records import Document
 
 
 def a_document(**changes: Any) -> Document:
@@ -26,7 +26,6 @@ def a_document(**changes: Any) -> Document:
         "name": "a.txt",
         "content_type": "text/plain",
         "size": 1,
-        "checksum": Checksum("sha256", "ab" * 32),
         "sha256": "ab" * 32,
         "revision": 3,
         "version": 2,
