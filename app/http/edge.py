@@ -170,17 +170,15 @@ class Edge:
             self._metrics.failed(method, template, problem.slug)
         caller = exchange.known_caller
         self._access_log.write(
-            {
-                "request_id": exchange.request_id,
-                "method": method,
-                "route": template,
-                "path": request.path[:256],
-                "status": status,
-                "ms": round(seconds * 1000, 1),
-                "tenant": caller.tenant.id if caller else None,
-                "key": caller.key_id if caller else None,
-                "problem": problem.slug if problem else None,
-            }
+            request_id=exchange.request_id,
+            method=method,
+            route=template,
+            path=request.path,
+            status=status,
+            seconds=seconds,
+            tenant=caller.tenant.id if caller else None,
+            key=caller.key_id if caller else None,
+            problem=problem.slug if problem else None,
         )
 
 

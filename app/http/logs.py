@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import time
 from asyncio import get_running_loop
@@ -17,6 +18,7 @@ import orjson
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _LATE_SECONDS = 0.1
+_PLAIN = re.compile(r"[A-Za-z0-9/._~-]{0,256}")
 _COLOURS = {"debug": "2", "info": "36", "warning": "33", "error": "31", "critical": "1;31"}
 
 
@@ -103,43 +105,65 @@ class AccessLog:
         self._json = log_format == "json"
         self._enabled = level in ("debug", "info")
         self._coloured = wants_colour(sys.stdout)
-        self._lines: list[bytes] = []
+        self._lines: list[str] = []
         self._second = (0, "")
 
-    def write(self, entry: dict[str, Any]) -> None:
-        """`entry` holds at least method, path, status and ms."""
+    def write(
+        self,
+        *,
+        request_id: str,
+        method: str,
+        route: str,
+        path: str,
+        status: int,
+        seconds: float,
+        tenant: str | None,
+        key: str | None,
+        problem: str | None,
+    ) -> None:
+        """All but `path` are known words, or such that nothing in them has to be escaped."""
         if not self._enabled:
             return
         now = time.time()
+        ms = round(seconds * 1000, 1)
         if not self._json:
-            sys.stdout.write(self._text(entry, now) + "\n")
+            sys.stdout.write(self._text(now, status, method, path, ms, problem) + "\n")
             sys.stdout.flush()
             return
+        if not self._lines:
+            get_running_loop().call_later(_LATE_SECONDS, self.flush)
+        shown = f'"{path}"' if _PLAIN.fullmatch(path) else orjson.dumps(path[:256]).decode()
+        self._lines.append(
+            f'{{"time":"{self._moment(now)}","level":"info","event":"request",'
+            f'"request_id":"{request_id}","method":"{method}","route":"{route}","path":{shown},'
+            f'"status":{status},"ms":{ms},"tenant":{_quoted(tenant)},"key":{_quoted(key)},'
+            f'"problem":{_quoted(problem)}}}\n'
+        )
+
+    def _moment(self, now: float) -> str:
         second = int(now)
         if self._second[0] != second:
             self._second = (second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
-        moment = f"{self._second[1]}.{int(now * 1000) % 1000:03d}Z"
-        entry |= {"time": moment, "level": "info", "event": "request"}
-        if not self._lines:
-            get_running_loop().call_later(_LATE_SECONDS, self.flush)
-        self._lines.append(orjson.dumps(entry, default=str, option=orjson.OPT_APPEND_NEWLINE))
+        return f"{self._second[1]}.{int(now * 1000) % 1000:03d}Z"
 
     def flush(self) -> None:
         """Write what has not been written."""
         lines, self._lines = self._lines, []
         if lines:
-            sys.stdout.write(b"".join(lines).decode())
+            sys.stdout.write("".join(lines))
             sys.stdout.flush()
 
-    def _text(self, entry: dict[str, Any], now: float) -> str:
-        status = entry["status"]
+    def _text(
+        self, now: float, status: int, method: str, path: str, ms: float, problem: str | None
+    ) -> str:
         colour = "31" if status >= 500 else "33" if status >= 400 else "32"
         painted = f"\033[{colour}m{status}\033[0m" if self._coloured else str(status)
         clock = time.strftime("%H:%M:%S", time.localtime(now))
-        return (
-            f"{clock} {painted} {entry['method']:<6} {entry['path']} "
-            f"{entry['ms']} ms {entry.get('problem') or ''}".rstrip()
-        )
+        return f"{clock} {painted} {method:<6} {path[:256]} {ms} ms {problem or ''}".rstrip()
+
+
+def _quoted(word: str | None) -> str:
+    return "null" if word is None else f'"{word}"'
 
 
 def event(name: str, **fields: object) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from base64 import urlsafe_b64encode
 from dataclasses import Field, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
-
-import orjson
 
 from app.storage.entropy import random_bytes
 
@@ -104,7 +103,7 @@ class Document:
     @property
     def metadata(self) -> dict[str, Any]:
         """Taken apart anew each time."""
-        parsed: dict[str, Any] = orjson.loads(self.metadata_json)
+        parsed: dict[str, Any] = json.loads(self.metadata_json)
         return parsed
 
     def wrote(self, write_id: str) -> bool:
