@@ -57,6 +57,15 @@ def test_the_gate_is_shut_below_it_and_open_at_it() -> None:
     ]
 
 
+def test_the_gate_looks_at_the_median_round() -> None:
+    floors = (100, 130, 190)
+    samples = [sample("floor", cpu, turn) for turn, cpu in enumerate(floors)]
+    samples += [sample("strongroom", 200, turn) for turn in range(3)]
+    found = report.ratios(samples)
+    assert report.below_gate(found, ["read_metadata"], 0.64) == []
+    assert report.below_gate(found, ["read_metadata"], 0.66) != []
+
+
 def test_the_gate_is_shut_for_an_operation_that_was_not_measured() -> None:
     found = report.ratios([sample("strongroom", 200), sample("floor", 200)])
     assert len(report.below_gate(found, ["read_metadata", "list_50"], 0.5)) == 1
