@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 from load.bench import compare, flame, latency, overload, scale, start
-from load.bench.native import Unable
+from load.bench.native import Unable, leave_core_to_server
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,6 +28,7 @@ def main() -> int:
     arguments = parser().parse_args()
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
+        leave_core_to_server()
         return run(arguments)
     except Unable as error:
         print(f"bench: {error}", file=sys.stderr)

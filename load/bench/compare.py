@@ -19,6 +19,7 @@ from load.bench.measure import (
     measure,
     request_file,
     requests_of,
+    responder_rate,
     serving,
 )
 from load.bench.native import (
@@ -80,6 +81,9 @@ def run(arguments: argparse.Namespace) -> int:
     world = record()
     samples: list[Sample] = []
     with responder(world.answers, Backend()) as aws, ExitStack() as stack:
+        print(
+            f"the responder alone answers {responder_rate(aws, world):.0f} requests/s", flush=True
+        )
         servers = {name: stack.enter_context(serving(name, aws.url)) for name in arguments.servers}
         print("do all answer alike?", flush=True)
         agree.check(servers, aws, world, arguments.operations)

@@ -24,10 +24,12 @@ from load.bench.native import (
     free_port,
     running,
 )
-from load.bench.record import UPLOAD, UPLOAD_HEADERS, World, environment
+from load.bench.record import TABLE, UPLOAD, UPLOAD_HEADERS, World, environment
 
 CONNECTIONS = 32
 SATURATED = 0.95
+# What the responder may use of the core that it shares with the generator, and both together.
+RESPONDER_LIMIT, LOAD_LIMIT = 0.5, 0.9
 _EDGE_SECONDS = 0.3  # before the load ends, so that it is still on
 OURS = ("strongroom", "floor")  # what runs in the project's own environment
 SERVERS = (*OURS, "fastapi_boto3", "fastapi_aiobotocore")
@@ -158,6 +160,10 @@ class Sample:
             others = self.server_share + self.waited_share >= SATURATED
             reason = "other processes had it" if others else "the load was too little"
             found.append(f"the server used {self.server_share:.0%} of its core only: {reason}")
+        if self.responder_share > RESPONDER_LIMIT:
+            found.append(f"the responder used {self.responder_share:.0%} of its core")
+        if self.responder_share + self.generator_share > LOAD_LIMIT:
+            found.append("responder and generator had no core left")
         return found
 
     def as_dict(self) -> dict[str, object]:
@@ -190,6 +196,19 @@ def wrk(url: str, requests: Path, seconds: int) -> Iterator[dict[str, float]]:
     told |= json.loads(output.strip().splitlines()[-1])
     told["cpu"] = after.children_user + after.children_system
     told["cpu"] -= before.children_user + before.children_system
+
+
+def responder_rate(backend: Responder, world: World) -> float:
+    """Requests a second that the responder answers when it is asked directly."""
+    body = b'{"TableName":"%b","Key":{"PK":{"S":"T#bench#0"},"SK":{"S":"D#%b"}}}'
+    requests = [
+        b"POST / HTTP/1.1\r\nHost: aws\r\nX-Amz-Target: DynamoDB_20120810.GetItem\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (len(asked), asked)
+        for asked in (body % (TABLE.encode(), i.encode()) for i in world.ids[:100])
+    ]
+    with wrk(backend.url, request_file("responder", requests), 2) as told:
+        pass
+    return told["requests"] / told["seconds"]
 
 
 @dataclass(frozen=True)

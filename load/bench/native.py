@@ -31,15 +31,20 @@ class Unable(Exception):
     """The bench cannot run; the message says what to do."""
 
 
+def leave_core_to_server() -> None:
+    """Move this process to the load's core; children choose their own. Raises `Unable`."""
+    if not {LOAD_CORE, SERVER_CORE} <= os.sched_getaffinity(0):
+        raise Unable("the bench needs cores 0 and 1: one for the server, one for the load")
+    os.sched_setaffinity(0, {LOAD_CORE})
+
+
 def require_tools(*names: str) -> None:
-    """Raises `Unable` unless these programs are here and there are two cores."""
+    """Raises `Unable` unless these programs are here."""
     missing = [name for name in names if shutil.which(name) is None]
     if missing:
         raise Unable(
             f"{', '.join(missing)} not found: apt-get install gcc libc6-dev wrk util-linux"
         )
-    if not {LOAD_CORE, SERVER_CORE} <= os.sched_getaffinity(0):
-        raise Unable("the bench needs cores 0 and 1: one for the server, one for the load")
 
 
 def compiled(name: str) -> Path:

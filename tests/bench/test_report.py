@@ -49,12 +49,26 @@ def test_a_server_that_does_not_fill_its_core_is_not_what_was_measured(
     assert idle.faults == [f"the server used 70% of its core only: {reason}"]
 
 
+def test_a_load_that_has_no_core_left_is_told() -> None:
+    assert len(sample("floor", 100, responder_share=0.6).faults) == 1
+    assert len(sample("floor", 100, responder_share=0.45, generator_share=0.5).faults) == 1
+
+
 def test_the_gate_is_shut_below_it_and_open_at_it() -> None:
     found = report.ratios([sample("strongroom", 200), sample("floor", 140)])
     assert report.below_gate(found, ["read_metadata"], 0.69) == []
     assert report.below_gate(found, ["read_metadata"], 0.71) == [
         "read_metadata: 0.700 of the floor, wanted 0.71"
     ]
+
+
+def test_the_gate_looks_at_the_median_round() -> None:
+    floors = (100, 130, 190)
+    samples = [sample("floor", cpu, turn) for turn, cpu in enumerate(floors)]
+    samples += [sample("strongroom", 200, turn) for turn in range(3)]
+    found = report.ratios(samples)
+    assert report.below_gate(found, ["read_metadata"], 0.64) == []
+    assert report.below_gate(found, ["read_metadata"], 0.66) != []
 
 
 def test_the_gate_is_shut_for_an_operation_that_was_not_measured() -> None:

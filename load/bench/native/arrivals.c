@@ -3,13 +3,15 @@
  *   arrivals PORT REQUESTS CONNECTIONS SEED WAIT_SECONDS PATIENCE_SECONDS OUTPUT
  *            RATE SECONDS [RATE SECONDS ...]
  *
- * REQUESTS holds each request's length in bytes, a line break, and the request; they are sent in
- * turn, for so many SECONDS at each RATE, over up to CONNECTIONS. An arrival that finds every connection busy waits for one, and its latency counts from
- * when it was to be sent; after WAIT_SECONDS of that it is given up. OUTPUT gets 16 bytes per arrival, in order of completion, little-endian:
- * when it was due in microseconds from the start (8), latency in microseconds (4), status (2),
- * whether the answer has Retry-After (2). Status 0: the connection ended without an answer;
- * 1: no answer within PATIENCE_SECONDS after the last arrival; 2: given up before it was sent.
+ * REQUESTS holds each request's length in bytes, a line break, and the request. They are sent in
+ * turn, for so many SECONDS at each RATE, over up to CONNECTIONS. An arrival that finds every
+ * connection busy waits for one, and its latency counts from when it was due; after WAIT_SECONDS
+ * it is given up.
  *
+ * OUTPUT gets 16 bytes per arrival, in order of completion, little-endian: when it was due in
+ * microseconds from the start (8), latency in microseconds (4), status (2), whether the answer has
+ * Retry-After (2). Status 0: the connection ended without an answer; 1: no answer within
+ * PATIENCE_SECONDS after the last arrival; 2: given up before it was sent.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
