@@ -85,8 +85,13 @@ class S3ObjectStore:
         patience = asyncio.timeout(None)
         upload = Upload(self._client, self._uploads, key, self._part_size, patience)
         try:
-            async with patience:
-                await self._feed(upload, body, length)
+            first = await anext(body, None)
+            if first is not None and len(first) == length and self._uploads.budget.ready(length):
+                await upload.add(first)  # all of it: there is nothing to wait for
+                await self._end_of(body)
+            else:
+                async with patience:
+                    await self._feed(upload, first, body, length)
             stored = await upload.finish()
         except BaseException as error:
             if upload.unanswered:
@@ -100,15 +105,22 @@ class S3ObjectStore:
             self._clean(self._abort_all(key))
         return stored
 
-    async def _feed(self, upload: Upload, body: AsyncIterator[bytes], length: int | None) -> None:
+    async def _end_of(self, body: AsyncIterator[bytes]) -> None:
+        async for _ in body:
+            raise LengthMismatch("more bytes arrived than were declared")
+
+    async def _feed(
+        self, upload: Upload, chunk: bytes | None, body: AsyncIterator[bytes], length: int | None
+    ) -> None:
+        """Take in the first chunk, then the others as they come."""
         try:
-            self._uploads.rest(upload)
-            async for chunk in body:
+            while chunk is not None:
                 self._uploads.wake(upload)
                 if length is not None and upload.size + len(chunk) > length:
                     raise LengthMismatch(f"more bytes arrived than the {length} declared")
                 await upload.add(chunk)
                 self._uploads.rest(upload)
+                chunk = await anext(body, None)
         finally:
             self._uploads.wake(upload)
         if length is not None and upload.size != length:

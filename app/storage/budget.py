@@ -28,9 +28,13 @@ class ByteBudget:
         """How many ask in vain at the moment."""
         return len(self._waiters)
 
+    def ready(self, size: int) -> bool:
+        """Whether taking `size` bytes needs no waiting."""
+        return not self._waiters and size <= self.free
+
     def try_take(self, size: int) -> bool:
         """Take `size` bytes if that needs no waiting."""
-        if self._waiters or size > self.free:
+        if not self.ready(size):
             return False
         self.free -= size
         return True
