@@ -189,7 +189,10 @@ def record() -> World:
 
 def _command(told: dict[str, str], *arguments: str) -> bytes:
     command = [sys.executable, "-m", "app", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=told, check=True, capture_output=True).stdout
+    done = subprocess.run(command, cwd=ROOT, env=told, capture_output=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(arguments)} failed: {done.stderr.decode()}")
+    return done.stdout
 
 
 def provision(told: dict[str, str]) -> None:

@@ -20,16 +20,15 @@ import orjson
 from app.aws import items
 from app.aws.table import entries
 from app.documents.ids import DocumentIds
+from app.embedded.emulator import Emulator
 from app.storage.records import Document, Tenant, new_write_id
 from load.bench.measure import command_of
 from load.bench.native import (
     RESULTS,
     SERVER_CORE,
-    Backend,
     Running,
     free_port,
     require_tools,
-    responder,
     running,
 )
 from load.bench.record import (
@@ -40,7 +39,6 @@ from load.bench.record import (
     environment,
     new_key,
     provision,
-    record,
     tap,
 )
 from tests.support.engines import dynamodb_local, dynamodb_local_home
@@ -82,12 +80,12 @@ def run(arguments: argparse.Namespace) -> int:
             "there; DYNAMODB_LOCAL_HOME names another place."
         )
         return 0
-    require_tools("java", "gcc", "setpriv", "taskset")
-    print("recording S3's answers …", flush=True)
-    answers = record().answers
+    require_tools("java", "setpriv", "taskset")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         engine = stack.enter_context(dynamodb_local(Path(folder)))
-        bucket = stack.enter_context(responder(answers, Backend()))
+        bucket = Emulator(Path(folder) / "bucket")
+        bucket.start()
+        stack.callback(bucket.stop)
         url, calls = stack.enter_context(tap(engine.url, _with_capacity))
         port = free_port()
         told = environment(url, port, AWS_ENDPOINT_URL_S3=bucket.url)
