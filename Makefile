@@ -46,4 +46,4 @@ install-dev:
 	@python=$$(scripts/python) && "$$python" scripts/bootstrap dev
 
 install-test:
-	@python=$$(scripts/python) && "$$python" scripts/bootstrap dev test
+	@python=$$(scripts/python) && "$$python" scripts/bootstrap dev load test
