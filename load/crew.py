@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection
 from random import Random
 from typing import Any, ClassVar
@@ -54,7 +54,7 @@ class Crew:
         self._samples: list[Sample] = []
         self._drops: list[tuple[float, str]] = []
         self._exceptions: list[str] = []
-        self._served: Counter[str] = Counter()
+        self._served: list[tuple[float, str]] = []
 
     # --- the run ------------------------------------------------------------------------------
 
@@ -135,7 +135,7 @@ class Crew:
                 operations.create(visit, self.size(random))
             else:
                 operations.DO[arrival.operation](visit)
-            self._served[arrival.operation] += 1
+            self._served.append((round(self.now(), 3), arrival.operation))
         finally:
             self._serving -= 1
 
@@ -167,10 +167,9 @@ class Crew:
             "samples": self._samples,
             "drops": self._drops,
             "exceptions": self._exceptions,
-            "served": dict(self._served),
+            "served": self._served,
         }
-        self._samples, self._drops, self._exceptions = [], [], []
-        self._served = Counter()
+        self._samples, self._drops, self._exceptions, self._served = [], [], [], []
         self.runner.send_message("report", report)
 
 

@@ -78,7 +78,7 @@ def _soundness(profile: Profile, run: Run) -> list[Verdict]:
 
 
 def _of_the_run(profile: Profile, run: Run) -> list[Verdict]:
-    scheduled, served = sum(run.scheduled.values()), sum(run.served.values())
+    scheduled, served = sum(run.scheduled.values()), len(run.served)
     took = max(run.took, run.seconds, 1e-9)
     wanted, measured = scheduled / max(run.seconds, 1e-9), served / took
     least = profile.gate.rate_ratio * wanted

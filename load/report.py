@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import io
 import json
-import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from load.gate import Verdict
+from load import page
+from load.gate import PERCENTILES, Verdict
 from load.profile import Profile
-from load.samples import Run
+from load.samples import ERROR, SHED, Run, Sample, percentile
 
 
 def table(verdicts: list[Verdict]) -> str:
@@ -34,6 +38,8 @@ def write(folder: Path, profile: Profile, run: Run, verdicts: list[Verdict]) -> 
     data = as_json(profile, run, verdicts)
     (folder / "report.json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
     (folder / "junit.xml").write_bytes(junit(profile.name, run.took, verdicts))
+    (folder / "report.html").write_text(page.of_run(profile, run, verdicts))
+    (folder / "samples.csv").write_text(_csv(run))
 
 
 def junit(name: str, seconds: float, verdicts: list[Verdict]) -> bytes:
@@ -54,6 +60,7 @@ def junit(name: str, seconds: float, verdicts: list[Verdict]) -> bytes:
 
 
 def as_json(profile: Profile, run: Run, verdicts: list[Verdict]) -> dict[str, Any]:
+    """All but the single samples, which are in samples.csv."""
     return {
         "profile": profile.model_dump(),
         "passed": bool(verdicts) and all(verdict.held for verdict in verdicts),
@@ -61,20 +68,47 @@ def as_json(profile: Profile, run: Run, verdicts: list[Verdict]) -> dict[str, An
         "url": run.url,
         "seed": run.seed,
         "seconds": run.seconds,
-        "took": run.took,
+        "took_seconds": run.took,
+        "scheduled": run.scheduled,
+        "served": dict(Counter(operation for _, operation in run.served)),
+        "dropped": dict(Counter(operation for _, operation in run.drops)),
+        "endpoints": {endpoint: _figures(run.of(endpoint)) for endpoint in profile.endpoints},
         "thresholds": [
             {
-                "place": v.place,
-                "name": v.name,
-                "wanted": v.wanted,
-                "measured": v.measured,
-                "held": v.held,
+                "place": verdict.place,
+                "name": verdict.name,
+                "wanted": verdict.wanted,
+                "measured": verdict.measured,
+                "held": verdict.held,
             }
-            for v in verdicts
+            for verdict in verdicts
         ],
+        "workers": [dataclasses.asdict(worker) for worker in run.workers],
         "exceptions": run.exceptions[:20],
     }
 
 
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 3)
+def _figures(samples: list[Sample]) -> dict[str, Any]:
+    """Latencies in ms, counted from the intended start; of what was not shed."""
+    latencies = sorted(s.latency * 1000 for s in samples if s.outcome != SHED)
+    errors = Counter(s.reason for s in samples if s.outcome == ERROR)
+    return {
+        "requests": len(samples),
+        "statuses": dict(Counter(str(sample.status) for sample in samples)),
+        "errors": dict(errors.most_common(20)),
+        "shed": sum(sample.outcome == SHED for sample in samples),
+        "bytes": sum(sample.size for sample in samples),
+        **{
+            name: round(percentile(latencies, share), 3) if latencies else None
+            for name, share in PERCENTILES.items()
+        },
+        "max_ms": round(latencies[-1], 3) if latencies else None,
+    }
+
+
+def _csv(run: Run) -> str:
+    output = io.StringIO()
+    writer = csv.writer(output)
+    writer.writerow(Sample._fields)
+    writer.writerows(sorted(run.samples, key=lambda sample: sample.intended))
+    return output.getvalue()

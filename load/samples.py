@@ -53,7 +53,7 @@ class Run:
     workers_wanted: int = 1
     workers: list[Worker] = field(default_factory=list)
     scheduled: dict[str, int] = field(default_factory=dict)  # by operation
-    served: dict[str, int] = field(default_factory=dict)  # operations that came to their end
+    served: list[tuple[float, str]] = field(default_factory=list)  # ended at, operation
     samples: list[Sample] = field(default_factory=list)
     drops: list[tuple[float, str]] = field(default_factory=list)  # intended start, operation
     exceptions: list[str] = field(default_factory=list)
@@ -72,8 +72,7 @@ class Run:
         self.samples += [Sample(*row) for row in report["samples"]]
         self.drops += [(at, operation) for at, operation in report["drops"]]
         self.exceptions += report["exceptions"]
-        for operation, count in report["served"].items():
-            self.served[operation] = self.served.get(operation, 0) + count
+        self.served += [(at, operation) for at, operation in report["served"]]
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
