@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "load" / "results"
 
 EXIT_CODES = """
 exit codes:
@@ -122,8 +120,58 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--leashed", action="store_true", help=argparse.SUPPRESS)
     _target(worker)
 
+    compare = _command(
+        commands,
+        "compare",
+        "tell whether B is slower than A",
+        "Load two services in turns, and say of each endpoint whether B is slower. A and B are "
+        "each an address, a folder with a checkout, or a git revision; the latter two are started "
+        "here, with the dependencies of this checkout.",
+        _compare,
+    )
+    compare.add_argument("--a", default="HEAD", help="(%(default)s)")
+    compare.add_argument("--b", default=".", help="(%(default)s: what is checked out)")
+    compare.add_argument("--profile", default="compare", help="of each round (%(default)s)")
+    compare.add_argument(
+        "--rounds", type=_rounds, default=10, help="of each, 3 to 100 (%(default)s)"
+    )
+    compare.add_argument(
+        "--margin", type=_margin, default=0.25, help="B may be slower by this (%(default)s)"
+    )
+    compare.add_argument(
+        "--confidence", type=_confidence, default=0.95, help="over all verdicts (%(default)s)"
+    )
+    compare.add_argument(
+        "--conclusive", action="store_true", help="fail, too, where noise hides the answer"
+    )
+    compare.add_argument("--key-env-b", metavar="NAME", help="as --key-env, if B has another key")
+    compare.add_argument("--out", type=Path, help="folder of the report (load/results/PROFILE)")
+    _target(compare)
+
     _command(commands, "profiles", "list the profiles", "List the profiles.", _profiles)
     return parser
+
+
+def _rounds(text: str) -> int:
+    return int(_between(text, 3, 100))
+
+
+def _margin(text: str) -> float:
+    return _between(text, 0.01, 10)
+
+
+def _confidence(text: str) -> float:
+    return _between(text, 0.5, 0.9999)
+
+
+def _between(text: str, least: float, most: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not from {least:g} to {most:g}")
+    return value
 
 
 def _target(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ from load import engine
 
 # isort: on
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Iterator
@@ -16,8 +17,11 @@ from pathlib import Path
 import gevent.os
 
 from load import gate, report, server, targets
-from load.profile import ProfileError, load_profile
+from load.compare import Comparison
+from load.profile import Profile, ProfileError, load_profile
+from load.samples import Run
 from load.server import NoServer, Server
+from load.targets import Allowed
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "load" / "results"
@@ -60,6 +64,79 @@ def run(options: argparse.Namespace) -> int:
     return code
 
 
+def compare(options: argparse.Namespace) -> int:
+    try:
+        profile = load_profile(options.profile)
+        allowed = targets.allowed(options.allow_host)
+        for side in (options.a, options.b):
+            if side.startswith("http"):
+                allowed.check(side)
+        with (
+            _side(options.a, options.key_env) as a,
+            _side(options.b, options.key_env_b or options.key_env) as b,
+        ):
+            rounds = _rounds(profile, (a, b), options.rounds, allowed)
+    except (ProfileError, ValueError) as error:
+        return _fail(str(error), USAGE)
+    except targets.TargetRefused as error:
+        return _fail(str(error), REFUSED)
+    except NoServer as error:
+        return _fail(str(error), NO_SERVER)
+    judged = [gate.judge(profile, run) for pair in rounds for run in pair]
+    unsound = [v for verdicts in judged for v in verdicts if v.sound and not v.held]
+    if unsound:
+        say("\n".join(sorted({verdict.text for verdict in unsound})))
+        return _fail("a round cannot be believed, so nothing can be compared", gate.UNSOUND)
+    missed = [
+        dataclasses.replace(verdict, place=f"{'AB'[number % 2]}, {verdict.place}")
+        for number, verdicts in enumerate(judged)
+        for verdict in verdicts
+        if not verdict.held
+    ]
+    comparison = Comparison(
+        (options.a, options.b), rounds, options.margin, options.confidence, profile
+    )
+    folder = options.out or RESULTS / profile.name
+    report.write_comparison(folder, comparison, missed)
+    print(report.comparison_table(comparison))
+    say(report.comparison_summary(comparison, missed))
+    say(f"report: {_shown(folder / 'report.html')}")
+    return comparison.exit_code(missed, options.conclusive)
+
+
+def _rounds(
+    profile: Profile, sides: tuple[Server, Server], count: int, allowed: Allowed
+) -> list[tuple[Run, Run]]:
+    """Both sides in turns, each first in every other round, after a short run to warm up."""
+
+    def one(side: int, number: int, profile: Profile) -> Run:
+        server = sides[side]
+        return engine.run(profile, server.url, server.key, allowed, seed=profile.seed + number)
+
+    say("warming up …")
+    for side in (0, 1):
+        one(side, 0, profile.shortened(5))
+    rounds = []
+    for number in range(1, count + 1):
+        say(f"round {number} of {count}: {2 * profile.seconds:g} s …")
+        order = (0, 1) if number % 2 else (1, 0)
+        found = {side: one(side, number, profile) for side in order}
+        rounds.append((found[0], found[1]))
+    return rounds
+
+
+@contextmanager
+def _side(where: str, key_env: str) -> Iterator[Server]:
+    """An address, a folder with a checkout, or a git revision of this one."""
+    if where.startswith("http"):
+        yield _named(where, key_env)
+        return
+    with server.checkout(where) as folder:
+        say(f"starting {where} …")
+        with server.started(folder) as own:
+            yield own
+
+
 def worker(options: argparse.Namespace) -> int:
     if options.leashed:
         gevent.spawn(_end_with_parent)
@@ -81,12 +158,7 @@ def say(text: str) -> None:
 def _target(options: argparse.Namespace) -> Iterator[Server]:
     """The service that was named, or runs, or is started. Raises `NoServer` and ValueError."""
     if options.url:
-        key = os.environ.get(options.key_env)
-        if not key:
-            raise ValueError(f"--url needs an API key: set {options.key_env}, or name --key-env")
-        if not server.answers(options.url):
-            raise NoServer(f"no service is ready at {options.url}")
-        yield Server(options.url, key)
+        yield _named(options.url, options.key_env)
         return
     found = server.running()
     if found is not None:
@@ -95,6 +167,15 @@ def _target(options: argparse.Namespace) -> Iterator[Server]:
     say("no 'make dev' is running: starting a service for this run …")
     with server.started() as own:
         yield own
+
+
+def _named(url: str, key_env: str) -> Server:
+    key = os.environ.get(key_env)
+    if not key:
+        raise ValueError(f"{url} needs an API key: set {key_env}, or name another with --key-env")
+    if not server.answers(url):
+        raise NoServer(f"no service is ready at {url}")
+    return Server(url, key)
 
 
 def _distribution(options: argparse.Namespace, users: int) -> engine.Distribution | None:

@@ -1,10 +1,11 @@
 """Is B slower than A? Two services on one machine, loaded in turns, compared round by round.
 
 Each round gives a pair: the same arrivals, once at A and once at B, soon after one another. What is
-judged is the ratio of their percentiles. Rounds are few, so the bounds come from Student's
-distribution over the logarithms of those ratios, with the confidence shared out among all
-comparisons (Bonferroni): where nothing differs, all of them together raise a false alarm no more
-often than stated.
+judged is the ratio of their percentiles: each endpoint's median, and the tail of all together, as
+a round has too few requests for each endpoint's own. Rounds are few, so the bounds come from
+Student's distribution over the logarithms of those ratios, with the confidence shared out among
+all comparisons (Bonferroni): where B is not slower by more than the margin, all of them together
+raise a false alarm no more often than stated.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import math
 import statistics
 from dataclasses import dataclass
 
+from load.gate import HELD, MISSED, Verdict
 from load.profile import Profile
 from load.samples import OK, Run, percentile
 
-PERCENTILES = {"p50": 0.50, "p95": 0.95}
+ALL = "all"
+SLOWER_CODE, UNTOLD_CODE = 6, 7  # exit codes, see __main__
 SLOWER, AS_FAST, UNTOLD = "slower", "not slower", "cannot be told"
 
 
@@ -41,33 +44,47 @@ class Difference:
         return [b / a for a, b in zip(self.a_ms, self.b_ms, strict=True)]
 
 
-def compare(
-    profile: Profile, rounds: list[tuple[Run, Run]], margin: float, confidence: float
-) -> list[Difference]:
-    """Every endpoint's percentiles. `margin` is the ratio, less one, that B may be slower by.
+class Comparison:
+    """Rounds of A and B, and what they tell. `margin` is by how much B may be slower (0.25: by a
+    quarter), `confidence` that of all verdicts together."""
 
-    Needs three rounds or more: ValueError.
-    """
-    if len(rounds) < 3:
-        raise ValueError("three rounds are needed to tell noise from difference")
-    pairs = [
-        (endpoint, name)
-        for endpoint in profile.endpoints
-        for name in PERCENTILES
-        if all(_of(run, endpoint) for pair in rounds for run in pair)
-    ]
-    single = 1 - (1 - confidence) / len(pairs) if pairs else confidence
-    return [
-        difference(
-            endpoint,
-            name,
-            [percentile(_of(a, endpoint), PERCENTILES[name]) for a, _ in rounds],
-            [percentile(_of(b, endpoint), PERCENTILES[name]) for _, b in rounds],
-            margin,
-            single,
+    def __init__(
+        self,
+        names: tuple[str, str],
+        rounds: list[tuple[Run, Run]],
+        margin: float,
+        confidence: float,
+        profile: Profile,
+    ) -> None:
+        self.names, self.rounds, self.profile = names, rounds, profile
+        self.margin, self.confidence = margin, confidence
+        judged = [(e, "p50") for e in profile.endpoints] + [(ALL, "p95")]
+        judged = [
+            (endpoint, name)
+            for endpoint, name in judged
+            if all(_latencies(run, endpoint) for pair in rounds for run in pair)
+        ]
+        single = 1 - (1 - confidence) / max(1, len(judged))
+        self.differences = [self._difference(*each, single) for each in judged]
+
+    def told(self, verdict: str) -> list[Difference]:
+        return [found for found in self.differences if found.verdict == verdict]
+
+    def exit_code(self, missed: list[Verdict], conclusive: bool) -> int:
+        """`missed` are the rounds' own thresholds."""
+        if self.told(SLOWER):
+            return SLOWER_CODE
+        if missed or not self.differences:
+            return MISSED
+        return UNTOLD_CODE if conclusive and self.told(UNTOLD) else HELD
+
+    def _difference(self, endpoint: str, name: str, confidence: float) -> Difference:
+        share = int(name.removeprefix("p")) / 100
+        a, b = (
+            [percentile(_latencies(pair[side], endpoint), share) for pair in self.rounds]
+            for side in (0, 1)
         )
-        for endpoint, name in pairs
-    ]
+        return difference(endpoint, name, a, b, self.margin, confidence)
 
 
 def difference(
@@ -117,5 +134,6 @@ def _student_below(value: float, freedom: int) -> float:
     return 0.5 + within / 2
 
 
-def _of(run: Run, endpoint: str) -> list[float]:
-    return sorted(s.latency * 1000 for s in run.of(endpoint) if s.outcome == OK)
+def _latencies(run: Run, endpoint: str) -> list[float]:
+    samples = run.measured if endpoint == ALL else run.of(endpoint)
+    return sorted(s.latency * 1000 for s in samples if s.outcome == OK)

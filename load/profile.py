@@ -116,6 +116,14 @@ class Profile(_Strict):
         """Those that the mix calls, each with thresholds."""
         return [endpoint for operation in self.mix for endpoint in OPERATIONS[operation]]
 
+    def shortened(self, seconds: float) -> Self:
+        """Its highest rate for a while, without thresholds: to warm a service up."""
+        rate = max(max(stage.start, stage.end) for stage in self.stages)
+        stages = [Stage(seconds=seconds, start=rate, end=rate)]
+        gate = self.gate.model_copy(update={"min_requests": 1})
+        none = {endpoint: Thresholds() for endpoint in self.thresholds}
+        return self.model_copy(update={"stages": stages, "gate": gate, "thresholds": none})
+
     def share(self, operation: str) -> float:
         return self.mix[operation] / sum(self.mix.values())
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import urllib.error
@@ -81,6 +83,26 @@ def started(checkout: Path = ROOT) -> Iterator[Server]:
             yield _await(process, home)
         finally:
             _stop(process)
+
+
+@contextmanager
+def checkout(where: str) -> Iterator[Path]:
+    """A folder as it is, or a git revision's files for a while. ValueError if it is neither."""
+    if (Path(where) / "app" / "__main__.py").exists():
+        yield Path(where).resolve()
+        return
+    archive = subprocess.run(
+        ["git", "archive", "--format=tar", where, "app"], cwd=ROOT, capture_output=True
+    )
+    if archive.returncode != 0:
+        raise ValueError(
+            f"{where!r} is neither an address, nor a folder with app/ in it, nor a git revision: "
+            + archive.stderr.decode(errors="replace").strip()
+        )
+    with tempfile.TemporaryDirectory(prefix="strongroom-load-") as folder:
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+            files.extractall(folder, filter="data")
+        yield Path(folder)
 
 
 def _await(process: subprocess.Popen[bytes], home: Path) -> Server:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from load.compare import Difference
+from load.compare import AS_FAST, SLOWER, UNTOLD, Comparison, Difference
 from load.gate import PERCENTILES, Verdict
 from load.profile import Profile
 from load.samples import ERROR, OK, SHED, Run, Sample, percentile
@@ -39,37 +39,32 @@ def of_run(profile: Profile, run: Run, verdicts: Sequence[Verdict]) -> str:
     return _page(f"load {profile.name}", parts, _series(profile, run))
 
 
-def of_comparison(
-    profile: Profile,
-    names: tuple[str, str],
-    rounds: Sequence[tuple[Run, Run]],
-    differences: Sequence[Difference],
-    missed: Sequence[Verdict],
-    margin: float,
-    confidence: float,
-) -> str:
-    """The page as HTML."""
-    slower = [d for d in differences if d.verdict == "slower"]
-    untold = sum(d.verdict == "cannot be told" for d in differences)
+def of_comparison(comparison: Comparison, missed: Sequence[Verdict]) -> str:
+    """The page as HTML. `missed` are the rounds' own thresholds."""
+    profile, rounds, differences = comparison.profile, comparison.rounds, comparison.differences
+    slower, untold = comparison.told(SLOWER), comparison.told(UNTOLD)
     told = (
         f"{len(rounds)} rounds, in turns, with the same arrivals. B counts as slower where the "
-        f"lower bound is beyond ×{1 + margin:.2f}; with {confidence:.0%} confidence none of these "
-        "verdicts is a false alarm."
+        f"lower bound is beyond ×{1 + comparison.margin:.2f}; with {comparison.confidence:.0%} "
+        "confidence none of these verdicts is a false alarm."
     )
     worst = max((d.detectable for d in differences), default=math.nan)
     parts = [
         _header(
             "Is B slower than A?",
-            f"A: {names[0]} · B: {names[1]} · profile {profile.name}",
+            f"A: {comparison.names[0]} · B: {comparison.names[1]} · profile {profile.name}",
             _when(rounds[0][0]),
             not slower and not missed,
-            ("B is not slower" if not untold else "no slowdown shown", "B is slower"),
+            (
+                "no slowdown shown" if untold else "B is not slower",
+                "B is slower" if slower else "failed",
+            ),
         ),
         _card_row(
             [
                 ("slower", str(len(slower)), bool(slower)),
-                ("not slower", str(sum(d.verdict == "not slower" for d in differences)), False),
-                ("cannot be told", str(untold), False),
+                ("not slower", str(len(comparison.told(AS_FAST))), False),
+                ("cannot be told", str(len(untold)), False),
                 ("rounds", str(len(rounds)), False),
                 ("seen in any case", f"×{worst:.2f}", False),
             ]
@@ -88,7 +83,7 @@ def of_comparison(
     ]
     rows = [_row_of_two(endpoint, rounds) for endpoint in profile.endpoints]
     data = {
-        "margin": margin,
+        "margin": comparison.margin,
         "differences": [
             {
                 "endpoint": d.endpoint,

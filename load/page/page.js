@@ -145,7 +145,7 @@ function overTime(place, series, { log = false, bars = false, format = plain } =
 // Rows of distributions on one logarithmic axis; each row has one or two outlines.
 function distributions(place, rows) {
   const narrow = place.clientWidth < 560;
-  const tall = narrow ? 74 : 56, left = narrow ? 8 : 108, right = narrow ? 8 : 200;
+  const tall = narrow ? 74 : 56, left = narrow ? 8 : 108, right = narrow ? 8 : 215;
   const height = rows.length * tall + 34;
   const { svg, width } = canvas(place, height);
   const edges = rows.flatMap((row) => row.shapes.flatMap((shape) => [shape.low, shape.high]));
