@@ -1,11 +1,11 @@
-"""What the commands do. Importing this imports locust, which patches the standard library."""
+"""What the commands do.
+
+The engine, and locust with it, is imported once all else is right: that takes a second, and patches
+the standard library, so nothing may have been sent before.
+"""
 
 from __future__ import annotations
 
-# isort: off
-from load import engine
-
-# isort: on
 import argparse
 import dataclasses
 import os
@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import gevent.os
-
 from load import gate, report, server, targets
 from load.compare import Comparison
+from load.distribution import Distribution
 from load.profile import Profile, ProfileError, load_profile
 from load.samples import Run
 from load.server import NoServer, Server
@@ -34,7 +33,10 @@ def run(options: argparse.Namespace) -> int:
         allowed = targets.allowed(options.allow_host)
         if options.url:
             allowed.check(options.url)
+            _key(options.key_env)
         distribution = _distribution(options, profile.users)
+        from load import engine
+
         with _target(options) as target:
             allowed.check(target.url)
             say(f"{profile.name}: {profile.about}")
@@ -71,6 +73,8 @@ def compare(options: argparse.Namespace) -> int:
         for side in (options.a, options.b):
             if side.startswith("http"):
                 allowed.check(side)
+        from load import engine  # noqa: F401
+
         with (
             _side(options.a, options.key_env) as a,
             _side(options.b, options.key_env_b or options.key_env) as b,
@@ -109,6 +113,8 @@ def _rounds(
 ) -> list[tuple[Run, Run]]:
     """Both sides in turns, each first in every other round, after a short run to warm up."""
 
+    from load import engine
+
     def one(side: int, number: int, profile: Profile) -> Run:
         server = sides[side]
         return engine.run(profile, server.url, server.key, allowed, seed=profile.seed + number)
@@ -138,15 +144,17 @@ def _side(where: str, key_env: str) -> Iterator[Server]:
 
 
 def worker(options: argparse.Namespace) -> int:
-    if options.leashed:
-        gevent.spawn(_end_with_parent)
     try:
         allowed = targets.allowed(options.allow_host)
+        key = _key(options.key_env)
     except targets.TargetRefused as error:
         return _fail(str(error), REFUSED)
-    key = os.environ.get(options.key_env)
-    if not key:
-        return _fail(f"{options.key_env} must hold the API key", USAGE)
+    except ValueError as error:
+        return _fail(str(error), USAGE)
+    from load import engine
+
+    if options.leashed:
+        engine.end_with_parent()
     return engine.work(options.master_host, options.master_port, key, allowed)
 
 
@@ -170,31 +178,30 @@ def _target(options: argparse.Namespace) -> Iterator[Server]:
 
 
 def _named(url: str, key_env: str) -> Server:
-    key = os.environ.get(key_env)
-    if not key:
-        raise ValueError(f"{url} needs an API key: set {key_env}, or name another with --key-env")
+    key = _key(key_env)
     if not server.answers(url):
         raise NoServer(f"no service is ready at {url}")
     return Server(url, key)
 
 
-def _distribution(options: argparse.Namespace, users: int) -> engine.Distribution | None:
+def _key(variable: str) -> str:
+    key = os.environ.get(variable)
+    if not key:
+        raise ValueError(f"no API key: set {variable}, or name another variable with --key-env")
+    return key
+
+
+def _distribution(options: argparse.Namespace, users: int) -> Distribution | None:
     workers = options.workers or options.expect_workers
     if options.workers and options.expect_workers:
         raise ValueError("either --workers or --expect-workers")
     if not 0 <= workers <= users:
         raise ValueError(f"{workers} workers for {users} users: each needs one")
     if options.expect_workers:
-        return engine.Distribution(
+        return Distribution(
             workers, options.bind, options.port, local=False, wait_seconds=options.wait
         )
-    return engine.Distribution(workers, wait_seconds=options.wait) if workers else None
-
-
-def _end_with_parent() -> None:
-    while gevent.os.tp_read(0, 1):
-        pass
-    os._exit(1)
+    return Distribution(workers, wait_seconds=options.wait) if workers else None
 
 
 def _shown(path: Path) -> str:

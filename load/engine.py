@@ -13,16 +13,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import gevent
+import gevent.os
 from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner
 
 from load import crew
+from load.distribution import Distribution
 from load.profile import Profile
 from load.samples import Run, Worker
 from load.schedule import arrivals
@@ -35,17 +36,6 @@ _SILENCE_SECONDS = 20.0
 _SPAWN_RATE = 100
 _TICK_SECONDS = 0.1
 _PROGRESS_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """`workers` are expected at this address. `local` ones are started here, as processes."""
-
-    workers: int
-    host: str = "127.0.0.1"
-    port: int = 0
-    local: bool = True
-    wait_seconds: float = 60.0
 
 
 class NoLoad(Exception):
@@ -92,6 +82,17 @@ def work(host: str, port: int, key: str, allowed: Allowed) -> int:
     crew.attend(environment, runner, key, allowed)
     runner.greenlet.join()
     return 0
+
+
+def end_with_parent() -> None:
+    """End this process once its standard input closes, which its parent holds open."""
+
+    def watch() -> None:
+        while gevent.os.tp_read(0, 1):
+            pass
+        os._exit(1)
+
+    gevent.spawn(watch)
 
 
 # --- nodes ------------------------------------------------------------------------------------

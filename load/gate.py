@@ -82,11 +82,33 @@ def _of_the_run(profile: Profile, run: Run) -> list[Verdict]:
     took = max(run.took, run.seconds, 1e-9)
     wanted, measured = scheduled / max(run.seconds, 1e-9), served / took
     least = profile.gate.rate_ratio * wanted
-    return [
+    verdicts = [
         Verdict(RUN, "arrivals per second", f">= {least:.2f}", f"{measured:.2f}",
                 scheduled > 0 and measured >= least, used=_share(least, measured)),
         Verdict(RUN, "dropped arrivals", "none", str(len(run.drops)), not run.drops),
     ]  # fmt: skip
+    limit = profile.gate.drift_ratio
+    if limit is not None:
+        drift = _quarter(run, 3) / _quarter(run, 1)  # the first one warms up
+        verdicts.append(
+            Verdict(
+                RUN, "drift", f"<= x{limit:g}", f"x{drift:.2f}", drift <= limit, used=drift / limit
+            )
+        )
+    return verdicts
+
+
+def _quarter(run: Run, number: int) -> float:
+    """The median latency of a quarter of the time; NaN if it had none."""
+    quarter = run.seconds / 4
+    return percentile(
+        sorted(
+            sample.latency
+            for sample in run.measured
+            if sample.outcome != SHED and number <= sample.intended / quarter < number + 1
+        ),
+        0.5,
+    )
 
 
 def _of_an_endpoint(endpoint: str, operation: str, limits: Thresholds, run: Run) -> list[Verdict]:

@@ -84,6 +84,9 @@ class Gate(_Strict):
     late_p99_ms: Milliseconds = Field(
         default=250, description="by which requests may be sent late: the load's own fault"
     )
+    drift_ratio: float | None = Field(
+        default=None, gt=1, description="the last quarter's median over the second quarter's"
+    )
 
 
 class Profile(_Strict):
@@ -185,9 +188,9 @@ def known() -> list[str]:
 def _filled(content: dict[str, object]) -> dict[str, object]:
     """`[thresholds.every]` says what holds for each endpoint that does not say otherwise."""
     thresholds, mix = content.get("thresholds"), content.get("mix")
-    if not isinstance(thresholds, dict) or not isinstance(mix, dict):
+    if not isinstance(thresholds, dict) or not isinstance(mix, dict) or "every" not in thresholds:
         return content
-    common = thresholds.get("every", {})
+    common = thresholds["every"]
     named = {k: v for k, v in thresholds.items() if k != "every"}
     called = {e for operation in mix for e in OPERATIONS.get(operation, ())}
     if not isinstance(common, dict) or not all(isinstance(v, dict) for v in named.values()):

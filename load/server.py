@@ -11,8 +11,6 @@ import sys
 import tarfile
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -52,11 +50,12 @@ def running(folder: Path = ROOT / ".dev") -> Server | None:
 
 def answers(url: str) -> bool:
     """Whether a service is ready there."""
+    from urllib.request import ProxyHandler, build_opener  # ssl with it: after locust's patches
+
     try:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{url.rstrip('/')}/readyz", timeout=5) as answer:
+        with build_opener(ProxyHandler({})).open(f"{url.rstrip('/')}/readyz", timeout=5) as answer:
             return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError):
+    except OSError:
         return False
 
 
