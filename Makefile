@@ -1,6 +1,6 @@
 # Everything that people and CI do with this project. `make` or `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint format lock bench-memory load soak image ci clean \
+.PHONY: help dev test lint format lock bench-memory load load-compare soak image ci clean \
   install-dev install-load install-test
 
 ARGS ?=
@@ -31,6 +31,9 @@ bench-memory: install-test ## memory of large uploads and downloads, against its
 
 load: install-load ## load a service and judge it (PROFILE=smoke, ARGS='--url ... --workers 2')
 	@.venv/bin/python -m load run --profile $(PROFILE) $(ARGS)
+
+load-compare: install-load ## whether B is slower than A (ARGS='--a main --b .')
+	@.venv/bin/python -m load compare $(ARGS)
 
 image: ## build the container image into build/image.tar (BASE_IMAGE=..., ARGS=--help)
 	@python=$$(scripts/python) && "$$python" scripts/image build $(ARGS)

@@ -60,6 +60,8 @@ def run(options: argparse.Namespace) -> int:
     folder = options.out or RESULTS / profile.name
     report.write(folder, profile, result, verdicts)
     print(report.table(verdicts))
+    if result.exceptions:
+        say(f"the first exception:\n{result.exceptions[0]}")
     code = gate.exit_code(verdicts)
     say(report.summary(verdicts))
     say(f"report: {_shown(folder / 'report.html')}")

@@ -22,9 +22,9 @@ from locust.exception import StopUser
 from locust.runners import Runner
 
 from load import operations
-from load.operations import Library, Wrong
+from load.operations import Library, Wrong, judged
 from load.profile import Profile
-from load.samples import ERROR, OK, SHED, Sample
+from load.samples import ERROR, OK, Sample
 from load.schedule import Arrival, part
 from load.targets import Allowed, TargetRefused
 from load.wire import Answer, Connections
@@ -71,11 +71,11 @@ class Crew:
         share = -(-self.profile.documents // self.workers)
         users = -(-self.profile.users // self.workers)
         sizes = [self.size(visit.random) for _ in range(share)]
-        self.failure = operations.prepare(visit, share, sizes, min(users, 16))
-        if self.failure and self._samples:
-            self.failure += f": {self._samples[-1].reason}"
+        made = operations.prepare(visit, self.profile.mix, share, sizes, min(users, 16))
+        if not made:
+            self.failure = f"a document could not be made: {self._samples[-1].reason}"
         connections.close()
-        self.phase = "failed" if self.failure else "prepared"
+        self.phase = "prepared" if made else "failed"
 
     def go(self, delay: float) -> None:
         """Serve the schedule, `delay` seconds from now on; then look whether updates were lost."""
@@ -209,7 +209,7 @@ class Visit:
             outcome, reason = ERROR, str(error)
         ended = self._crew.now()
         if answer is not None:
-            outcome, reason = _judged(answer, wanted, check)
+            outcome, reason = judged(answer, wanted, check)
         self._crew.record(
             Sample(
                 endpoint,
@@ -236,6 +236,9 @@ class Visit:
         now = round(self._crew.now(), 6)
         self._crew.record(Sample(endpoint, now, 0.0, 0.0, 0, 0, ERROR, reason))
 
+    def pause(self, seconds: float) -> None:
+        gevent.sleep(seconds)
+
     def _intended(self) -> float:
         if self._shared is not None:
             return self._shared
@@ -250,32 +253,6 @@ class Visit:
         else:
             headers = headers | {"Authorization": self._crew.authorization}
         return self._connections.request(method, target, headers, body)
-
-
-def _judged(
-    answer: Answer, wanted: Collection[int], check: Callable[[Answer], None]
-) -> tuple[str, str]:
-    """The outcome, and its reason."""
-    if answer.status in (429, 503) and "retry-after" in answer.headers:
-        return SHED, str(answer.status)
-    if answer.status not in wanted:
-        return ERROR, f"status {answer.status}{_problem(answer)}"
-    try:
-        check(answer)
-    except Wrong as error:
-        return ERROR, str(error)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        return ERROR, f"not as documented: {error!r}"
-    return OK, ""
-
-
-def _problem(answer: Answer) -> str:
-    if "problem+json" not in answer.headers.get("content-type", ""):
-        return ""
-    try:
-        return f" {answer.json()['type']}".replace("/problems#", "")
-    except (KeyError, TypeError, ValueError):
-        return ""
 
 
 class ApiUser(User):

@@ -6,6 +6,7 @@ messages to itself.
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -31,6 +32,8 @@ from load.targets import Allowed
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-m", "load"]
+# It logs every exception of a task; the gate tells of them, too, once.
+logging.getLogger("locust").setLevel(logging.CRITICAL)
 _DELAY_SECONDS = 0.5  # between the word and the start
 _SILENCE_SECONDS = 20.0
 _SPAWN_RATE = 100

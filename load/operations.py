@@ -17,12 +17,14 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
 
+from load.samples import ERROR, OK, SHED
 from load.wire import Answer
 
 _PAGE = 20  # documents a page
 _MOST_PAGES = 4
 _GROUPS = 5
 _HOT = 4  # documents that everybody changes
+_VERIFY_TRIES = 5
 _MOST_KNOWN = 5_000  # beyond these the oldest are no longer asked for
 
 
@@ -54,6 +56,9 @@ class Visit(Protocol):
 
     def wrong(self, endpoint: str, reason: str) -> None:
         """Record what no single answer shows."""
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass."""
 
 
 # --- what is known of the service's documents -------------------------------------------------
@@ -300,24 +305,23 @@ DO: dict[str, Callable[[Visit], None]] = {
 # --- before and after -------------------------------------------------------------------------
 
 
-def prepare(visit: Visit, documents: int, sizes: list[int], users: int) -> str:
-    """Make the documents that the operations need. Why it could not be done, or an empty string."""
-    for number in range(documents):
-        document = _create(visit, "prepare", sizes[number % len(sizes)])
+def prepare(
+    visit: Visit, mix: Collection[str], documents: int, sizes: list[int], users: int
+) -> bool:
+    """Make the documents that the operations need. Whether all could be made."""
+    library = visit.library
+    hot, spare = _HOT * ("patch" in mix), users * ("remove" in mix)
+    for number, size in enumerate([*sizes[:documents], *[100] * (hot + spare)]):
+        document = _create(visit, "prepare", size)
         if document is None:
-            return "a document could not be created"
-        visit.library.known.append(document)
-    for _ in range(_HOT):
-        document = _create(visit, "prepare", 100)
-        if document is None:
-            return "a document could not be created"
-        visit.library.hot.append(Hot(document.id, '"1"'))
-    for _ in range(users):
-        document = _create(visit, "prepare", 100)
-        if document is None:
-            return "a document could not be created"
-        visit.library.attic.append(document)
-    return ""
+            return False
+        if number < documents:
+            library.known.append(document)
+        elif number < documents + hot:
+            library.hot.append(Hot(document.id, '"1"'))
+        else:
+            library.attic.append(document)
+    return True
 
 
 def lost_updates(visit: Visit) -> None:
@@ -330,7 +334,39 @@ def lost_updates(visit: Visit) -> None:
             if made != counted or not hot.won <= made <= hot.won + hot.unknown:
                 raise Wrong(f"lost update: {hot.won} changes were confirmed, {made} are there")
 
-        visit.call("verify", "GET", f"/v1/documents/{hot.id}", wanted={200}, check=check)
+        for _ in range(_VERIFY_TRIES):  # it may still be shedding
+            target = f"/v1/documents/{hot.id}"
+            if visit.call("verify", "GET", target, wanted={200}, check=check) is not None:
+                break
+            visit.pause(1)
+        else:
+            visit.wrong("verify", "it cannot be told whether updates were lost")
+
+
+def judged(
+    answer: Answer, wanted: Collection[int], check: Callable[[Answer], None]
+) -> tuple[str, str]:
+    """What an answer counts as (see `samples`), and the reason."""
+    if answer.status in (429, 503) and "retry-after" in answer.headers:
+        return SHED, str(answer.status)
+    if answer.status not in wanted:
+        return ERROR, f"status {answer.status}{_problem(answer)}"
+    try:
+        check(answer)
+    except Wrong as error:
+        return ERROR, str(error)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        return ERROR, f"not as documented: {error!r}"
+    return OK, ""
+
+
+def _problem(answer: Answer) -> str:
+    if "problem+json" not in answer.headers.get("content-type", ""):
+        return ""
+    try:
+        return f" {answer.json()['type']}".replace("/problems#", "")
+    except (KeyError, TypeError, ValueError):
+        return ""
 
 
 # --- parts ------------------------------------------------------------------------------------

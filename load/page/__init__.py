@@ -66,7 +66,7 @@ def of_comparison(comparison: Comparison, missed: Sequence[Verdict]) -> str:
                 ("not slower", str(len(comparison.told(AS_FAST))), False),
                 ("cannot be told", str(len(untold)), False),
                 ("rounds", str(len(rounds)), False),
-                ("seen in any case", f"×{worst:.2f}", False),
+                ("slowdown that would show", f"×{worst:.2f}", False),
             ]
         ),
         _missed(missed),

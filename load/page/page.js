@@ -200,7 +200,8 @@ function forest(place, rows, margin) {
   const reach = rows.flatMap((r) => [clip(r.low), clip(r.high), ...r.ratios.map(clip)]);
   const low = Math.min(...reach, 0.9) / 1.03, high = Math.max(...reach, 1 + margin, 1.1) * 1.03;
   const x = (v) => left + (Math.log(clip(v) / low) / Math.log(high / low)) * (width - left - right);
-  const wanted = high / low > 4 ? [0.1, 0.2, 0.5, 1, 2, 5, 10, 20] : [0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2];
+  const wanted = high / low > 8 ? [0.1, 0.2, 0.5, 1, 2, 5, 10, 20]
+    : high / low > 2 ? [0.3, 0.5, 0.7, 1, 1.4, 2, 3, 4] : [0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.6];
   const ticks = wanted.filter((t) => t >= low && t <= high);
   for (const tick of ticks.filter((t, i) => !narrow || t === 1 || i % 2 === 0)) {
     element(svg, "line", { class: "rule", x1: x(tick), x2: x(tick), y1: 4, y2: height - 26, "stroke-width": tick === 1 ? 2 : 1 });

@@ -2,7 +2,7 @@
 
 To globex, that is; to all others it is honest. `slow` answers reads `LIE_SECONDS` later;
 `wrong-bytes` sends others than were stored; `lost-update` ignores If-Match; `short-list` leaves the
-newest document out; `overloaded` sheds every read.
+newest document out; `lead-away` redirects to another host; `overloaded` sheds every read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from app.__main__ import main
 from app.documents.service import Documents
 from app.problems import Overloaded
 
-_honest = {name: getattr(Documents, name) for name in ("read", "listed", "patch", "content")}
+_honest = {
+    name: getattr(Documents, name) for name in ("read", "listed", "patch", "content", "content_url")
+}
 
 
 async def slow(self: Documents, *arguments: Any) -> Any:
@@ -51,12 +53,17 @@ async def short_list(self: Documents, *arguments: Any, **named: Any) -> Any:
     return dataclasses.replace(page, documents=page.documents[1:])
 
 
+def lead_away(self: Documents, *arguments: Any, **named: Any) -> str:
+    return "https://elsewhere.example.com/bytes"
+
+
 _LIES: dict[str, tuple[str, Callable[..., Any]]] = {
     "slow": ("read", slow),
     "overloaded": ("read", overloaded),
     "wrong-bytes": ("content", wrong_bytes),
     "lost-update": ("patch", lost_update),
     "short-list": ("listed", short_list),
+    "lead-away": ("content_url", lead_away),
 }
 
 

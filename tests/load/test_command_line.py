@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -101,7 +100,7 @@ def broken(fault: str) -> str:
 
 # --- the services, and all runs against them ----------------------------------------------------
 
-_LIES = "wrong-bytes,lost-update,short-list"
+_LIES = "wrong-bytes,lost-update,short-list,lead-away"
 _QUICK = ("two-workers", "lies", "crash-at-start", "no-worker")
 
 
@@ -194,11 +193,13 @@ def test_wrong_answers_are_errors_with_their_reasons(runs: Runs) -> None:
     assert outcome.code == 1, outcome.text
     assert outcome.missed() == {
         "content errors",
+        "fetch errors",
         "list errors",
         "patch errors",
         "run changes kept",
     }
     assert "wrong bytes" in outcome.measured("content errors")
+    assert "elsewhere.example.com is not on the list" in outcome.measured("fetch errors")
     assert "a document is missing" in outcome.measured("list errors")
     reasons = outcome.data["endpoints"]["patch"]["errors"]
     assert "If-Match was not honoured: another revision was changed" in reasons
@@ -214,13 +215,13 @@ def test_what_is_shed_is_counted_apart_and_allowed_only_where_it_is_said(
         for allowed, code in ((0.0, 1), (1.0, 0)):
             outcome = call(
                 "run", "--url", service.url, "--profile",
-                profile(tmp_path, mix="read = 1, revalidate = 1", shed=allowed),
+                profile(tmp_path, mix="read = 1, list = 1", shed=allowed),
                 out=tmp_path / "out", STRONGROOM_API_KEY=service.other_key,
             )  # fmt: skip
             assert outcome.code == code, outcome.text
             assert outcome.measured("read errors") == "0.00%"
             assert outcome.data["endpoints"]["read"]["shed"] > 0
-            assert outcome.data["endpoints"]["revalidate"]["shed"] == 0
+            assert outcome.data["endpoints"]["list"]["shed"] == 0
 
 
 @full
@@ -376,7 +377,7 @@ def test_a_slowed_copy_is_told_from_the_same(
     ) as slowed:  # fmt: skip
         outcome = call(
             "compare", "--a", service.url, "--b", slowed.url, "--key-env", "A", "--key-env-b", "B",
-            "--profile", profile(tmp_path, mix="read = 1, revalidate = 1", rate=20),
+            "--profile", profile(tmp_path, mix="read = 1, list = 1", rate=20),
             "--rounds", "5", "--margin", "1",
             out=tmp_path / "out", A=service.key, B=slowed.other_key,
         )  # fmt: skip
@@ -434,4 +435,3 @@ def test_nothing_outlives_it(tmp_path: Path, number: signal.Signals) -> None:
         if process.poll() is None:
             process.kill()
             process.wait()
-        time.sleep(0)
