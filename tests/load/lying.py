@@ -2,13 +2,14 @@
 
 To globex, that is; to all others it is honest. `slow` answers reads `LIE_SECONDS` later;
 `wrong-bytes` sends others than were stored; `lost-update` ignores If-Match; `short-list` leaves the
-newest document out; `lead-away` redirects to another host; `overloaded` sheds every read.
+newest document out; `lead-away` redirects to another host; `overloaded` sheds every second read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -24,13 +25,18 @@ _honest = {
 }
 
 
+_reads = itertools.count()
+
+
 async def slow(self: Documents, *arguments: Any) -> Any:
     await asyncio.sleep(float(os.environ["LIE_SECONDS"]))
     return await _honest["read"](self, *arguments)
 
 
 async def overloaded(self: Documents, *arguments: Any) -> Any:
-    raise Overloaded("Come again.")
+    if next(_reads) % 2:
+        raise Overloaded("Come again.")
+    return await _honest["read"](self, *arguments)
 
 
 @asynccontextmanager

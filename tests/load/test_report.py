@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-from load import report
+from load import page, report
 from load.compare import Comparison
 from load.gate import judge
 from load.samples import Run
@@ -70,6 +70,12 @@ def test_the_page_needs_nothing_else_and_runs_nothing_strange(tmp_path: Path) ->
     assert sum(data["errors"]) == 1
     assert sum(data["dropped"]) == 1
     assert [row["name"] for row in data["distribution"]] == ["read", "create"]
+
+
+def test_data_cannot_end_the_element_that_holds_it() -> None:
+    text = page._page("t", [], {"name": _EVIL})
+    assert "<script>alert" not in text
+    assert json.loads(text.split('id="data">')[1].split("</script>")[0]) == {"name": _EVIL}
 
 
 def test_the_page_of_a_run_without_samples_is_one_all_the_same(tmp_path: Path) -> None:
