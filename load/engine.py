@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -83,6 +84,7 @@ def work(host: str, port: int, key: str, allowed: Allowed) -> int:
         print(f"load: no master at {host}:{port}", file=sys.stderr)
         return 5
     crew.attend(environment, runner, key, allowed)
+    runner.send_message("attending")  # only now can it take a job
     runner.greenlet.join()
     return 0
 
@@ -149,8 +151,6 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _free_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -179,7 +179,9 @@ class Master:
         self._heard: dict[str, float] = {}
         self._workers: dict[str, Worker] = {}
         self._start = 0.0
+        self._attending: set[str] = set()
         runner.register_message("report", self._report)
+        runner.register_message("attending", self._attends)
 
     def conduct(self, profile: Profile) -> None:
         """The whole run. What goes wrong is in the result."""
@@ -204,19 +206,20 @@ class Master:
         wanted = self.distribution.workers
         self.say(f"waiting for {wanted} workers …")
         ends = time.monotonic() + self.distribution.wait_seconds
-        while len(self.runner.clients.ready) < wanted:
+        while len(self._attending) < wanted:
             gone = self._exited()
             if gone or time.monotonic() > ends:
-                came = len(self.runner.clients.ready)
-                self._adopt()
+                self._workers = self._named()
+                came = len(self._attending)
                 raise NoLoad(f"{came} of {wanted} workers came{gone and ': ' + gone}")
             gevent.sleep(_TICK_SECONDS)
-        self._adopt()
+        self._workers = self._named()
 
-    def _adopt(self) -> None:
-        assert isinstance(self.runner, MasterRunner)
-        nodes = [client.id for client in self.runner.clients.ready]
-        self._workers = {n: Worker(f"worker {i}") for i, n in enumerate(nodes, 1)}
+    def _named(self) -> dict[str, Worker]:
+        return {n: Worker(f"worker {i}") for i, n in enumerate(sorted(self._attending), 1)}
+
+    def _attends(self, environment: Environment, msg: Any, **_: object) -> None:
+        self._attending.add(msg.node_id)
 
     def _hand_out(self, profile: Profile) -> None:
         self.say("making documents …")

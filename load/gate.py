@@ -82,10 +82,12 @@ def _of_the_run(profile: Profile, run: Run) -> list[Verdict]:
     took = max(run.took, run.seconds, 1e-9)
     wanted, measured = scheduled / max(run.seconds, 1e-9), served / took
     least = profile.gate.rate_ratio * wanted
+    unfinished = scheduled - served - len(run.drops)
     verdicts = [
         Verdict(RUN, "arrivals per second", f">= {least:.2f}", f"{measured:.2f}",
                 scheduled > 0 and measured >= least, used=_share(least, measured)),
         Verdict(RUN, "dropped arrivals", "none", str(len(run.drops)), not run.drops),
+        Verdict(RUN, "unfinished arrivals", "none", str(unfinished), unfinished <= 0),
     ]  # fmt: skip
     limit = profile.gate.drift_ratio
     if limit is not None:

@@ -128,6 +128,10 @@ def unserved(run: Run) -> None:
     run.served = run.served[30:]
 
 
+def one_unfinished(run: Run) -> None:
+    run.served.pop()
+
+
 def exception(run: Run) -> None:
     run.exceptions.append("KeyError('x')\n...")
 
@@ -168,7 +172,8 @@ def lost_update(run: Run) -> None:
         (late, {"run sent late, p99"}, UNSOUND),
         (drop, {"run dropped arrivals"}, MISSED),
         (too_slow_a_rate, {"run arrivals per second"}, MISSED),
-        (unserved, {"run arrivals per second"}, MISSED),
+        (unserved, {"run arrivals per second", "run unfinished arrivals"}, MISSED),
+        (one_unfinished, {"run unfinished arrivals"}, MISSED),
         (exception, {"run exceptions"}, UNSOUND),
         (user_gone, {"run users at the end"}, UNSOUND),
         (worker_missing, {"run workers at the end"}, UNSOUND),
