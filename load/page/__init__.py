@@ -289,7 +289,7 @@ def _over_time(profile: Profile) -> str:
 <section class="wide"><div class="head"><h2>Latency over time</h2>
 <label class="soft">of <select id="endpoint" aria-label="endpoint">{options}</select></label></div>
 <p class="soft">From the intended start to the whole answer; logarithmic. With fewer than a hundred
-requests at a time, p99 is the slowest.</p>
+requests at a time, p99 is the slowest; in a gap there was no answer but refusals.</p>
 {legend(("p50", "c1"), ("p95", "c2"), ("p99", "c3"))}
 <div class="plot" id="latency" data-about="latency percentiles over time"></div></section>
 <section><h2>Arrivals per second</h2>
