@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import gevent
+from gevent.monkey import get_original
 from locust.exception import StopUser
 
 from load import crew, engine, operations
@@ -62,6 +63,17 @@ def worker_dies() -> None:
         os._exit(9)
 
     crew.Crew.go = go  # type: ignore[method-assign]
+
+
+def stalls() -> None:
+    """The load generator itself does nothing for a while, as on a machine without a free core."""
+    go, sleep = crew.Crew.go, get_original("time", "sleep")
+
+    def stalled(self: Any, delay: float) -> None:
+        gevent.spawn_later(delay + 0.2, sleep, 1.5)
+        go(self, delay)
+
+    crew.Crew.go = stalled  # type: ignore[method-assign]
 
 
 _FAULTS = {

@@ -129,6 +129,7 @@ def _plans(folder: Path) -> dict[str, tuple[str, list[str]]]:
         "crash-in-workers": (broken("crash-at-start"), two),
         "exception-in-workers": (broken("exception"), two),
         "users-vanish": (broken("users-vanish"), [tiny]),
+        "stalls": (broken("stalls"), [tiny]),
         "silent-endpoint": (broken("silent-endpoint"), [tiny]),
         "worker-dies": (broken("worker-dies"), two),
     }
@@ -301,6 +302,15 @@ def test_users_that_leave_half_way_are_no_success(runs: Runs) -> None:
     outcome = runs["users-vanish"]
     assert outcome.code == 5, outcome.text
     assert "run users at the end" in outcome.missed()
+
+
+@full
+def test_latency_counts_from_the_intended_start(runs: Runs) -> None:
+    """Two seconds of arrivals, for most of which the load generator stood still."""
+    outcome = runs["stalls"]
+    assert float(outcome.measured("run sent late, p99").removesuffix(" ms")) > 1000
+    slowest = max(outcome.data["endpoints"].values(), key=lambda one: float(one["max_ms"]))
+    assert slowest["max_ms"] > 1000
 
 
 @full
