@@ -1,8 +1,10 @@
 # Everything that people and CI do with this project. `make` or `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint format lock bench bench-memory soak image ci clean install-dev install-test
+.PHONY: help dev test lint format lock bench bench-memory load load-compare soak image ci clean \
+  install-dev install-load install-test
 
 ARGS ?=
+PROFILE ?= smoke
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +32,12 @@ bench: install-test ## speed beside the fastest Sanic and FastAPI servers (ARGS=
 bench-memory: install-test ## memory of large uploads and downloads, against its limits
 	@.venv/bin/python load/bench/memory.py $(ARGS)
 
+load: install-load ## load a service and judge it (PROFILE=smoke, ARGS='--url ... --workers 2')
+	@.venv/bin/python -m load run --profile $(PROFILE) $(ARGS)
+
+load-compare: install-load ## whether B is slower than A (ARGS='--a main --b .')
+	@.venv/bin/python -m load compare $(ARGS)
+
 image: ## build the container image into build/image.tar (BASE_IMAGE=..., ARGS=--help)
 	@python=$$(scripts/python) && "$$python" scripts/image build $(ARGS)
 
@@ -48,5 +56,8 @@ clean: ## remove what can be made again, but for .dev
 install-dev:
 	@python=$$(scripts/python) && "$$python" scripts/bootstrap dev
 
+install-load:
+	@python=$$(scripts/python) && "$$python" scripts/bootstrap dev load
+
 install-test:
-	@python=$$(scripts/python) && "$$python" scripts/bootstrap dev test
+	@python=$$(scripts/python) && "$$python" scripts/bootstrap dev load test
