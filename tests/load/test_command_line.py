@@ -101,7 +101,7 @@ def broken(fault: str) -> str:
 # --- the services, and all runs against them ----------------------------------------------------
 
 _LIES = "wrong-bytes,lost-update,short-list,lead-away"
-_QUICK = ("two-workers", "lies", "crash-at-start", "no-worker")
+_QUICK = ("two-workers", "lies", "crash-at-start")
 
 
 @dataclass
@@ -121,8 +121,8 @@ def _plans(folder: Path) -> dict[str, tuple[str, list[str]]]:
         "two-workers": ("load", two),
         "lies": ("load", [tiny, "--key-env", "LIED_TO"]),
         "crash-at-start": (broken("crash-at-start"), [tiny]),
-        "no-worker": ("load", [tiny, "--expect-workers", "1", "--wait", "1", "--port", port]),
         # --- in full only
+        "no-worker": ("load", [tiny, "--expect-workers", "1", "--wait", "1", "--port", port]),
         "one-process": ("load", [tiny]),
         "exception": (broken("exception"), [tiny]),
         "crash-when-made": (broken("crash-when-made"), [tiny]),
@@ -269,6 +269,7 @@ def test_an_exception_in_a_task_is_no_success(runs: Runs) -> None:
     assert "a task went wrong" in outcome.measured("run exceptions")
 
 
+@full
 def test_a_worker_that_never_comes_is_no_success(runs: Runs) -> None:
     outcome = runs["no-worker"]
     assert outcome.code == 5, outcome.text
