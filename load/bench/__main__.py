@@ -15,7 +15,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m load.bench",
         description="Measure the service's speed on this machine, on loopback alone. Needs two "
         "cores, gcc and wrk.",
-        epilog="Exit code 0: done. 1: below a target, or a measurement that is not valid. "
+        epilog="Exit code 0: done. 1: below a target, failed requests, or nothing valid. "
         "2: it cannot run; the message says what to do.",
     )
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -52,9 +52,10 @@ def add_command(commands: Any) -> None:
     )
     command.add_argument(
         "--gate",
-        type=float,
+        type=_gates,
         metavar="RATIO",
-        help="fail unless the floor's CPU time over ours is at least this at every operation",
+        help="fail unless the floor's CPU time over ours is at least this at every operation; "
+        "or A=RATIO,B=RATIO,...",
     )
     command.set_defaults(run=run)
 
@@ -69,6 +70,17 @@ def _names(known: Sequence[str] | Mapping[str, object]) -> Any:
         return chosen
 
     return parse
+
+
+def _gates(text: str) -> dict[str, float]:
+    """The least ratio by operation; one number is for all of them."""
+    if "=" not in text:
+        return dict.fromkeys(OPERATIONS, float(text))
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    gates = {name: float(ratio) for name, _, ratio in pairs}
+    if unknown := gates.keys() - OPERATIONS.keys():
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: no such operation")
+    return dict.fromkeys(OPERATIONS, 0.0) | gates
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -125,12 +137,16 @@ def conclude(samples: list[Sample], arguments: argparse.Namespace) -> int:
     path = _write(samples, found)
     drawn = report.draw(samples, RESULTS / "bench.svg")
     print(f"\n{report.table(samples)}\n\n{path}\n{drawn}")
-    complaints = [f"not valid: {fault}" for fault in report.invalid(samples)]
+    for fault in report.invalid(samples):
+        print(f"not counted: {fault}")
+    complaints = [
+        f"failed: {sample.errors} requests, {sample.operation} of {sample.server}"
+        for sample in samples
+        if sample.errors
+    ]
     if arguments.gate is not None:
-        complaints += [
-            f"below the gate: {reason}"
-            for reason in report.below_gate(found, arguments.operations, arguments.gate)
-        ]
+        gates = {name: arguments.gate[name] for name in arguments.operations}
+        complaints += [f"below the gate: {reason}" for reason in report.below_gate(found, gates)]
     for complaint in complaints:
         print(complaint)
     return 1 if complaints else 0

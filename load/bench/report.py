@@ -51,12 +51,10 @@ def ratios(samples: Iterable[Sample]) -> dict[str, dict[str, Spread]]:
     }
 
 
-def below_gate(
-    found: Mapping[str, Mapping[str, Spread]], operations: Iterable[str], gate: float
-) -> list[str]:
+def below_gate(found: Mapping[str, Mapping[str, Spread]], gates: Mapping[str, float]) -> list[str]:
     """Why the gate is shut: an operation whose ratio to the floor is too low, or unknown."""
     reasons = []
-    for operation in operations:
+    for operation, gate in gates.items():
         spread = found.get(operation, {}).get("floor")
         if spread is None:
             reasons.append(f"{operation}: there is no valid ratio to the floor")

@@ -56,8 +56,8 @@ def test_a_load_that_has_no_core_left_is_told() -> None:
 
 def test_the_gate_is_shut_below_it_and_open_at_it() -> None:
     found = report.ratios([sample("strongroom", 200), sample("floor", 140)])
-    assert report.below_gate(found, ["read_metadata"], 0.69) == []
-    assert report.below_gate(found, ["read_metadata"], 0.71) == [
+    assert report.below_gate(found, {"read_metadata": 0.69}) == []
+    assert report.below_gate(found, {"read_metadata": 0.71}) == [
         "read_metadata: 0.700 of the floor, wanted 0.71"
     ]
 
@@ -67,20 +67,21 @@ def test_the_gate_looks_at_the_median_round() -> None:
     samples = [sample("floor", cpu, turn) for turn, cpu in enumerate(floors)]
     samples += [sample("strongroom", 200, turn) for turn in range(3)]
     found = report.ratios(samples)
-    assert report.below_gate(found, ["read_metadata"], 0.64) == []
-    assert report.below_gate(found, ["read_metadata"], 0.66) != []
+    assert report.below_gate(found, {"read_metadata": 0.64}) == []
+    assert report.below_gate(found, {"read_metadata": 0.66}) != []
 
 
 def test_the_gate_is_shut_for_an_operation_that_was_not_measured() -> None:
     found = report.ratios([sample("strongroom", 200), sample("floor", 200)])
-    assert len(report.below_gate(found, ["read_metadata", "list_50"], 0.5)) == 1
+    assert len(report.below_gate(found, {"read_metadata": 0.5, "list_50": 0.5})) == 1
 
 
 def _conclude(
     monkeypatch: pytest.MonkeyPatch, folder: Path, samples: list[Sample], gate: float | None
 ) -> int:
     monkeypatch.setattr(compare, "RESULTS", folder)
-    told = argparse.Namespace(gate=gate, operations=["read_metadata"])
+    gates = None if gate is None else {"read_metadata": gate}
+    told = argparse.Namespace(gate=gates, operations=["read_metadata"])
     return compare.conclude(samples, told)
 
 
