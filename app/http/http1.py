@@ -24,6 +24,8 @@ from app.problems import BadRequest
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _MOST_KNOWN_NAMES = 1000
 _END = b"\r\n\r\n"
+# A body up to this size is copied behind its head; one write takes less than two.
+_COPIED_BYTES = 16 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BREAKS = str.maketrans("", "", "\r\n\0")
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status} {status.phrase}\r\n" for status in HTTPStatus}
@@ -167,7 +169,11 @@ class Http1(Http):
             self.expecting_continue = False
             if status != 417:
                 head = _CONTINUE + head
-        await self._send(head + data)
+        if len(data) > _COPIED_BYTES:
+            await self._send(head)
+            await self._send(data)
+        else:
+            await self._send(head + data)
         over = end_stream or self.response_func is None
         self.stage = Stage.IDLE if over else Stage.RESPONSE
 
