@@ -48,7 +48,7 @@ def add_command(commands: Any) -> None:
     command.add_argument("--rounds", type=int, default=5, help="of all servers in turn (5)")
     command.add_argument("--seconds", type=int, default=4, help="per measurement (4)")
     command.add_argument(
-        "--short", action="store_true", help="strongroom and floor alone, 3 rounds of 2 s"
+        "--short", action="store_true", help="strongroom and floor alone, 5 rounds of 2 s"
     )
     command.add_argument(
         "--gate",
@@ -85,7 +85,7 @@ def _gates(text: str) -> dict[str, float]:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.short:
-        arguments.servers, arguments.rounds, arguments.seconds = OURS, 3, 2
+        arguments.servers, arguments.rounds, arguments.seconds = OURS, 5, 2
     if arguments.gate is not None and not {"strongroom", "floor"} <= set(arguments.servers):
         raise Unable("--gate compares strongroom with floor: name both in --servers")
     require_tools("gcc", "wrk", "setpriv", "taskset")
@@ -101,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         agree.check(servers, aws, world, arguments.operations)
         for operation in arguments.operations:
             samples += _rounds(servers, aws, world, operation, arguments)
+            _write(samples)  # what there is, should the run be broken off
     return conclude(samples, arguments)
 
 
@@ -134,7 +135,7 @@ def _rounds(
 def conclude(samples: list[Sample], arguments: argparse.Namespace) -> int:
     """Write and show the results; the exit code."""
     found = report.ratios(samples)
-    path = _write(samples, found)
+    path = _write(samples)
     drawn = report.draw(samples, RESULTS / "bench.svg")
     print(f"\n{report.table(samples)}\n\n{path}\n{drawn}")
     for fault in report.invalid(samples):
@@ -152,13 +153,13 @@ def conclude(samples: list[Sample], arguments: argparse.Namespace) -> int:
     return 1 if complaints else 0
 
 
-def _write(samples: list[Sample], found: Mapping[str, Mapping[str, report.Spread]]) -> Path:
+def _write(samples: list[Sample]) -> Path:
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / "bench.json"
     told = {
         "ratios": {
             operation: {server: asdict(spread) for server, spread in servers.items()}
-            for operation, servers in found.items()
+            for operation, servers in report.ratios(samples).items()
         },
         "samples": [sample.as_dict() for sample in samples],
     }

@@ -82,7 +82,7 @@ def bars(
     yield text(x, y + 16, head, "head")
     targets = targets or {}
     most = max([bar.high for bar in found] + list(targets.values()))
-    room = width - _NAMES - 90
+    room = width - _NAMES - 130
     for number, bar in enumerate(found):
         top = y + 30 + number * ROW
         middle, left = top + ROW / 2 - 3, x + _NAMES
@@ -99,7 +99,8 @@ def bars(
             at = left + targets[bar.name] / most * room
             yield line(at, top - 3, at, top + ROW - 3, "target")
             end = max(end, at)
-        yield text(end + 6, middle + 4, form.format(bar.value))
+        aim = f" (target {targets[bar.name]:g})" if bar.name in targets else ""
+        yield text(end + 6, middle + 4, form.format(bar.value) + aim)
 
 
 # --- lines --------------------------------------------------------------------------------------
