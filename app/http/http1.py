@@ -24,6 +24,7 @@ from app.problems import BadRequest
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _MOST_KNOWN_NAMES = 1000
 _END = b"\r\n\r\n"
+_MOST_DIGITS = 4000  # of what Python makes a number of
 # A body up to this size is copied behind its head; one write takes less than two.
 _COPIED_BYTES = 16 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -144,7 +145,7 @@ class Http1(Http):
             return
         self.request_body = True
         length = decisive.get("content-length", "")
-        if not (length.isascii() and length.isdigit()):
+        if not (length.isascii() and length.isdigit() and len(length) <= _MOST_DIGITS):
             raise BadHttp("Bad content-length")
         self.request_bytes_left = self.request_bytes = int(length)
 
@@ -208,13 +209,13 @@ def _taken_apart(
         method, target, version = line.split(" ")
         for field in lines:
             name, value = field.split(":", 1)
-            name, value = name.lower(), value.lstrip()
+            name, value = name.lower(), value.strip(" \t")
             if name not in _known_names:
                 _check_name(name)
             if name in _DECISIVE:
                 if name in _FRAMING and _FRAMING & decisive.keys():
                     raise BadHttp("Bad Request")
-                decisive.setdefault(name, value)
+                decisive[name] = value
             headers.append((name, value))
     except ValueError as error:
         raise BadHttp("Bad Request") from error

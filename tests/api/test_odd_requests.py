@@ -165,6 +165,9 @@ def test_a_name_is_found_however_its_accents_are_written(service: Service) -> No
         ("Cookie: \udcff", 200),
         ("Content-Length: 99999999999999999999", 200),
         ("Content-Length: +5", 400),
+        ("Content-Length: 5_0", 400),
+        ("Content-Length: " + "9" * 5000, 400),
+        ("Content-Length: 0 \t", 200),
         ("X-HTTP-Method-Override: DELETE", 200),
     ],
 )
