@@ -242,4 +242,4 @@ def _too_large(limit: int) -> TooLarge:
 
 
 def problem_response(body: dict[str, Any], headers: dict[str, str]) -> Reply:
-    return Reply(orjson.dumps(body), int(body["status"]), headers, PROBLEM_JSON)
+    return Reply(orjson.dumps(body), int(body["status"]), {**headers}, PROBLEM_JSON)
