@@ -206,7 +206,12 @@ async def test_an_own_change_is_recognised_under_others_that_followed(table: Dyn
     assert await table.read(ACME, document.id) == second
 
 
-async def test_one_of_twelve_racing_writers_wins(table: DynamoTable) -> None:
+async def test_one_of_twelve_racing_writers_wins(
+    table: DynamoTable, dynamodb_engine: Engine
+) -> None:
+    if dynamodb_engine.name == "moto":
+        # A cancelled one puts back the tables as they were, with what others wrote meanwhile.
+        pytest.skip("this engine's transactions are not isolated")
     document = await create(table)
     changes = [revised(document, name=f"writer {n}")[1] for n in range(6)]
     changes += [revised(document, tags=(f"writer-{n}",))[1] for n in range(6)]

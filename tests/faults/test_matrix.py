@@ -132,6 +132,17 @@ def matrix(
         yield found
 
 
+def all_calls(matrix: Matrix, identifier: str) -> Counter[str]:
+    """What was called on behalf of a request, with what is removed in the background."""
+    seen: Counter[str] = Counter()
+    while True:
+        time.sleep(0.4)
+        calls = matrix.calls(identifier)
+        if calls == seen and not matrix.service.metric("strongroom_tasks"):
+            return calls
+        seen = calls
+
+
 def cases(matrix: Matrix) -> list[Case]:
     """Every call that an operation is seen to make, times every fault of such a call."""
     found = []
@@ -139,8 +150,7 @@ def cases(matrix: Matrix) -> list[Case]:
         matrix.client(operation, "warm").listed()  # its key is known from here on
         identifier = f"plain.{operation.name}"
         run(matrix, operation, "plain", {"X-Request-Id": identifier})
-        time.sleep(0.3)  # what a refusal leaves is removed in the background
-        for call, count in sorted(matrix.calls(identifier).items()):
+        for call, count in sorted(all_calls(matrix, identifier).items()):
             for nth in range(1, count + 1):
                 for fault in faults_of(call):
                     if FULL:
