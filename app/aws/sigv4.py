@@ -29,11 +29,6 @@ _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 
-_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_ESCAPES_AND_SLASH = {n: f"%{n:02X}" for n in range(128) if chr(n) not in _UNRESERVED}
-_ESCAPES = {n: escape for n, escape in _ESCAPES_AND_SLASH.items() if chr(n) != "/"}
-
-
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """One set of AWS credentials; `expires_at` in epoch seconds, None if they do not expire."""
@@ -46,8 +41,6 @@ class Credentials:
 
 def uri_encode(value: str, *, keep_slash: bool) -> str:
     """Percent-encoded UTF-8 with only A-Z a-z 0-9 - . _ ~ left alone, and '/' if asked."""
-    if value.isascii():  # a third of the time of `quote`
-        return value.translate(_ESCAPES if keep_slash else _ESCAPES_AND_SLASH)
     return quote(value, safe="/" if keep_slash else "")
 
 
@@ -161,11 +154,9 @@ class Signer:
         lines, names = _canonical_headers([("host", host), *signed_headers])
         shared = self._shared_by_presigned(credentials, stamp, names, seconds)
         pairs = sorted(_encoded(query))
+        text = f"{shared}&{_joined(pairs)}" if pairs else shared
         if pairs and pairs[0][0] < _LAST_OF_AMZ:  # they do not all come after ours
-            pairs = sorted([*pairs, *[(n, v) for n, _, v in _parted(shared)]])
-            text = _joined(pairs)
-        else:
-            text = "&".join([shared, *[f"{name}={value}" for name, value in pairs]])
+            text = _canonical_query(text)
         payload = dict(signed_headers).get("x-amz-content-sha256", UNSIGNED_PAYLOAD)
         request = f"{method}\n{path or '/'}\n{text}\n{lines}\n{names}\n{payload}"
         signature = self._signature(credentials, stamp, request)
@@ -326,11 +317,8 @@ def _canonical_headers(headers: Sequence[tuple[str, str]]) -> tuple[str, str]:
 def _canonical_query(query: str) -> str:
     if not query:
         return ""
-    return _joined(sorted([(name, value) for name, _, value in _parted(query)]))
-
-
-def _parted(query: str) -> list[tuple[str, str, str]]:
-    return [pair.partition("=") for pair in query.split("&")]
+    pairs = [pair.partition("=") for pair in query.split("&")]
+    return _joined(sorted((name, value) for name, _, value in pairs))
 
 
 def _encoded(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

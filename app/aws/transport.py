@@ -17,6 +17,7 @@ import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
@@ -39,7 +40,6 @@ _LOW_WATER = 16 * 1024
 _WRITE_HIGH_WATER = 256 * 1024
 _WRITE_LOW_WATER = 64 * 1024
 _PROXY_REPLY_BYTES = 16 * 1024
-_BODILESS = frozenset({b"100", b"101", b"102", b"103", b"204", b"304"})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 Chunk = bytes | bytearray | memoryview
@@ -57,24 +57,13 @@ class AnswerLost(TransportError):
     """The request, or a part of it, was sent, and no whole answer came: it may have been done."""
 
 
+@dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole answer."""
+    """A whole answer. Header names are lower-case; of repeated ones the last counts."""
 
-    __slots__ = ("_headers", "body", "status")
-
-    def __init__(self, status: int, headers: dict[str, str] | bytes, body: bytes) -> None:
-        self.status = status
-        self.body = body
-        self._headers = headers
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Names are lower-case; of repeated ones the last counts. Most are never asked for."""
-        if isinstance(self._headers, bytes):
-            lines = self._headers.split(b"\r\n")[1:]
-            fields = [line.partition(b":") for line in lines]
-            self._headers = {_lower(n): v.strip(b" \t").decode("latin-1") for n, _, v in fields}
-        return self._headers
+    status: int
+    headers: dict[str, str]
+    body: bytes
 
 
 def build_head(method: str, target: str, headers: Sequence[tuple[str, str]]) -> bytes:
@@ -97,7 +86,6 @@ class _Exchange:
         "complete",
         "ends",
         "failure",
-        "head",
         "head_bytes",
         "head_only",
         "headers",
@@ -114,7 +102,6 @@ class _Exchange:
         self.headers: dict[str, str] = {}
         self.body: deque[bytes] = deque()
         self.size = 0  # bytes in `body`
-        self.head = b""  # of an answer that came in one piece
         self.head_bytes = 0
         self.ends = 0.0  # of waiting for what comes next, by the loop's clock
         self.begun = False  # the head is whole
@@ -145,27 +132,9 @@ class _Exchange:
             raise self.failure
 
 
-def _plain_length(head: bytes) -> int:
-    """The length of an answer's body by its head, in lower case; -1 unless that is all that has to
-    be known about it: no coding, no close, and a status that has a body."""
-    at = head.find(b"\r\ncontent-length:")
-    if (
-        at < 0
-        or head.find(b"\r\ncontent-length:", at + 1) > 0
-        or b"\r\ntransfer-encoding:" in head
-        or (b"\r\nconnection:" in head and b"\r\nconnection: keep-alive\r\n" not in head)
-        or head[:9] != b"http/1.1 "
-        or head[12:13] != b" "
-        or head[9:12] in _BODILESS
-    ):
-        return -1
-    digits = head[at + 17 : head.find(b"\r\n", at + 2)].strip(b" ")
-    return int(digits) if head[9:12].isdigit() and digits.isdigit() else -1
-
-
 class _Waits:
     """Ends exchanges whose time is up. One look over all of them every so often replaces a timer
-    for each, which costs as much as signing a request."""
+    for each, which takes ten times as long (1.6 µs against 0.16)."""
 
     _LOOK_SECONDS = 0.02
 
@@ -252,6 +221,7 @@ class _Connection(asyncio.BufferedProtocol):
         if self._ended:
             raise NotSent("the connection was closed")
         self._exchange = _Exchange(head_only=head_only, streaming=streaming)
+        self._parser = httptools.HttpResponseParser(self)
         return self._exchange
 
     def write(self, data: Chunk) -> None:
@@ -316,10 +286,6 @@ class _Connection(asyncio.BufferedProtocol):
             return
         if exchange.failure is not None:
             return
-        if self._parser is None:
-            if self._take_whole(exchange, nbytes):
-                return
-            self._parser = httptools.HttpResponseParser(self)
         try:
             self._parser.feed_data(self._scratch[:nbytes])
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -328,22 +294,6 @@ class _Connection(asyncio.BufferedProtocol):
             exchange.head_bytes += nbytes
             if exchange.head_bytes > MAX_HEAD_BYTES:
                 exchange.fail(AnswerLost("the answer's head is too large"))
-
-    def _take_whole(self, exchange: _Exchange, nbytes: int) -> bool:
-        """Take an answer that came in one piece, as nearly all do. False leaves it to the parser,
-        which calls back for every header: six times the time."""
-        if exchange.head_only or exchange.streaming or nbytes == _READ_BYTES:
-            return False
-        data = bytes(self._scratch[:nbytes])
-        end = data.find(b"\r\n\r\n")
-        if end < 0 or end + 4 + _plain_length(data[: end + 2].lower()) != nbytes:
-            return False
-        exchange.status = int(data[9:12])
-        exchange.head = data[:end]
-        exchange.body.append(data[end + 4 :])
-        exchange.begun = exchange.complete = True
-        exchange.wake()
-        return True
 
     def _garbled(self, exchange: _Exchange) -> None:
         """Bytes that make no sense; after a whole answer they are only the connection's end."""
@@ -560,7 +510,7 @@ class Transport:
             self._release(pool, connection, all_sent)
         chunks = exchange.body
         whole = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        return Reply(exchange.status, exchange.head or exchange.headers, whole)
+        return Reply(exchange.status, exchange.headers, whole)
 
     @asynccontextmanager
     async def stream(
@@ -682,10 +632,7 @@ class Transport:
             return await self._dial_through(loop, endpoint, proxy)
         context = self._context() if endpoint.scheme == "https" else None
         _, connection = await loop.create_connection(
-            lambda: self._new(loop),
-            endpoint.host,
-            endpoint.port,
-            ssl=context,
+            lambda: self._new(loop), endpoint.host, endpoint.port, ssl=context
         )
         return connection
 

@@ -37,21 +37,31 @@ class Dispatcher:
             node = node.setdefault(segment, {})
         node.setdefault(_HANDLERS, {})[method] = (handler, tuple(names))
 
+    def methods_of(self, path: str) -> list[str]:
+        """What can be done there."""
+        handlers, _ = self._at(path)
+        return sorted(handlers)
+
     def find(self, method: str, path: str) -> tuple[Handler, dict[str, str]] | None:
+        handlers, values = self._at(path)
+        found = handlers.get(method)
+        if found is None:
+            return None
+        handler, names = found
+        return handler, dict(zip(names, values, strict=True))
+
+    def _at(self, path: str) -> tuple[dict[str, Any], list[str]]:
+        """The handlers of a path by method, and the values of its parameters."""
         node, values = self._root, []
         for segment in path.split("/")[1:]:
             following = node.get(segment) if segment != _PARAMETER else None
             if following is None:
                 following = node.get(_PARAMETER)
                 if following is None or not segment:
-                    return None
+                    return {}, []
                 values.append(segment)
             node = following
-        found = node.get(_HANDLERS, {}).get(method)
-        if found is None:
-            return None
-        handler, names = found
-        return handler, dict(zip(names, values, strict=True))
+        return node.get(_HANDLERS, {}), values
 
     async def __call__(self, request: Request) -> None:
         found = self.find(request.method, request.path)

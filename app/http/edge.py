@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -58,16 +57,10 @@ class Edge:
         self._rate_limit = rate_limit
         self._max_in_flight = max_in_flight
         self._deadline_seconds = deadline_seconds
-        self._templates: list[tuple[str, re.Pattern[str]]] = []
         self.draining = False
-
-    def _methods_of(self, path: str) -> list[str]:
-        return sorted(method for method, template in self._templates if template.fullmatch(path))
 
     def wrap(self, route: Route) -> SanicHandler:
         """The Sanic handler of a route."""
-        template = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(route.path))
-        self._templates.append((route.method, re.compile(template)))
 
         async def handle(request: Request, **params: str) -> Reply | None:
             started = time.perf_counter()
@@ -144,9 +137,8 @@ class Edge:
             request.stream.keep_alive = False
         if isinstance(error, sanic_errors.MethodNotAllowed):
             # Sanic knows the methods of a path only where it has no parameter.
-            problem: Problem = problems.MethodNotAllowed(
-                request.method, self._methods_of(request.path)
-            )
+            possible = request.app.ctx.dispatch.methods_of(request.path)
+            problem: Problem = problems.MethodNotAllowed(request.method, possible)
         else:
             problem = as_problem(error)
         identifier = request_id(request)

@@ -432,7 +432,7 @@ def require_future(moment: int | None, now: int) -> None:
 
 def format_timestamp(moment: int) -> str:
     """Epoch milliseconds as `2026-03-01T12:00:00.000Z`."""
-    # A list of documents holds hundreds: a fifth of the time of `gmtime` or `isoformat`.
+    # A list of documents holds hundreds: a quarter of the time of `gmtime`.
     minute, rest = divmod(moment, 60_000)
     return f"{_formatted_minute(minute)}{_TWO[rest // 1000]}.{_THREE[rest % 1000]}Z"
 

@@ -29,7 +29,9 @@ _MOST_DIGITS = 4000  # of what Python makes a number of
 _COPIED_BYTES = 16 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BREAKS = str.maketrans("", "", "\r\n\0")
-_STATUS_LINES = {status.value: f"HTTP/1.1 {status} {status.phrase}\r\n" for status in HTTPStatus}
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
+}
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
 # What decides how a request is read; of the other headers Sanic needs to know nothing.
 _DECISIVE = _FRAMING | {"connection", "expect"}

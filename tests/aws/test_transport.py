@@ -95,8 +95,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_an_answer_has_status_lower_case_headers_and_body(transport: Transport) -> None:
     async with serving(answering(HELLO)) as server:
         reply = await get(transport, server)
-    assert (reply.status, reply.body) == (200, b"hello")
-    assert reply.headers == {"content-length": "5", "x-thing": "A"}
+    assert reply == Reply(200, {"content-length": "5", "x-thing": "A"}, b"hello")
 
 
 async def test_head_and_body_arrive_as_given(transport: Transport) -> None:
