@@ -1,0 +1,6 @@
+locals {
+  name               = "eu-central-1"
+  role               = "primary"
+  cidr               = "10.10.0.0/16"
+  availability_zones = ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
+}

@@ -1,0 +1,79 @@
+# Where the unit is that reads this: its project, account and region, and what follows from them.
+locals {
+  unit_dir = get_original_terragrunt_dir()
+  unit     = "${basename(dirname(local.unit_dir))}/${basename(local.unit_dir)}"
+
+  project = read_terragrunt_config("${get_terragrunt_dir()}/project.hcl").locals
+  account = read_terragrunt_config("${local.unit_dir}/../../account.hcl").locals
+  region  = read_terragrunt_config("${local.unit_dir}/../region.hcl").locals
+
+  environment = local.account.environment
+  primary     = local.region.role == "primary"
+
+  # What is unique within an account; the replica's region adds its own name.
+  name = join("-", compact([
+    local.project.name, local.environment, local.primary ? "" : local.region.name,
+  ]))
+
+  # What must be unique in the world.
+  buckets = {
+    for region in local.project.regions[local.environment] :
+    region => "${local.project.name}-${local.environment}-${local.account.account_id}-${region}"
+  }
+  state_bucket = "${local.project.name}-${local.environment}-${local.account.account_id}-tfstate"
+
+  # One value chooses the processor; images must be built for it.
+  instance_types = [
+    for family in { arm64 = ["m7g", "m6g"], x86_64 = ["m7i", "m6i"] }[local.account.sizing.architecture] :
+    "${family}.${local.account.sizing.nodes.size}"
+  ]
+
+  # Images are pushed to one registry, which sends them to those of all other accounts and regions.
+  account_ids = {
+    for environment in keys(local.project.regions) :
+    environment => read_terragrunt_config("${get_terragrunt_dir()}/${environment}/account.hcl").locals.account_id
+  }
+  image_home = local.environment == local.project.image_source && local.primary
+  image_destinations = !local.image_home ? [] : flatten([
+    for environment, regions in local.project.regions : [
+      for region in regions : { account_id = local.account_ids[environment], region = region }
+      if environment != local.environment || region != local.region.name
+    ]
+  ])
+  image_sources = local.image_home ? [] : [local.account_ids[local.project.image_source]]
+
+  # Units that each account has once, in its primary region.
+  primary_dir = "${local.unit_dir}/../../${local.account.primary_region}"
+
+  # Destroying an account that is not disposable takes its name, given by hand for one command.
+  disposable = local.account.disposable || get_env("STRONGROOM_DESTROY", "") == local.environment
+
+  # Stand-ins for outputs of units that are not there yet. Nobody applies these: only `validate`
+  # sees them, and a preview, whose plan is not stored. See docs/infrastructure.md.
+  mocks_allowed = concat(["validate"], get_env("STRONGROOM_PREVIEW", "") == "yes" ? ["plan"] : [])
+  mocks = {
+    ci_identity = {
+      permissions_boundary_arn = "arn:aws:iam::${local.account.account_id}:policy/mock-boundary"
+    }
+    network = {
+      vpc_id             = "vpc-mock0000"
+      private_subnet_ids = ["subnet-mock0001", "subnet-mock0002", "subnet-mock0003"]
+    }
+    cluster = {
+      oidc_provider_arn = "arn:aws:iam::${local.account.account_id}:oidc-provider/mock-issuer"
+      oidc_issuer       = "mock-issuer"
+    }
+    document_store = {
+      regions = {
+        for region in local.project.regions[local.environment] : region => {
+          table_name  = "mock-table"
+          table_arn   = "arn:aws:dynamodb:${region}:${local.account.account_id}:table/mock-table"
+          index_arn   = "arn:aws:dynamodb:${region}:${local.account.account_id}:table/mock-table/index/due"
+          bucket_name = "mock-bucket"
+          bucket_arn  = "arn:aws:s3:::mock-bucket"
+          key_arns    = ["arn:aws:kms:${region}:${local.account.account_id}:key/mock-key"]
+        }
+      }
+    }
+  }
+}

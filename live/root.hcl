@@ -1,0 +1,62 @@
+# Read by every unit: as whom it may act, and where its state lives.
+terragrunt_version_constraint = ">= 1.1.0, < 2.0.0"
+terraform_version_constraint  = ">= 1.11.0, < 2.0.0"
+terraform_binary              = "terraform"
+
+locals {
+  here = read_terragrunt_config("${get_parent_terragrunt_dir()}/here.hcl").locals
+}
+
+# A unit of an account that is not disposable is destroyed by nobody's slip.
+prevent_destroy = !local.here.disposable
+
+remote_state {
+  backend = "s3"
+  generate = {
+    path      = "backend.tf"
+    if_exists = "overwrite_terragrunt"
+  }
+  config = {
+    bucket               = local.here.state_bucket
+    key                  = "${local.here.unit}/terraform.tfstate"
+    region               = local.here.account.primary_region
+    use_lockfile         = true
+    encrypt              = true
+    bucket_sse_algorithm = "AES256"
+    allowed_account_ids  = [local.here.account.account_id]
+  }
+}
+
+generate "provider" {
+  path      = "provider.tf"
+  if_exists = "overwrite_terragrunt"
+  contents  = <<-HCL
+    provider "aws" {
+      region              = "${local.here.region.name}"
+      allowed_account_ids = ["${local.here.account.account_id}"]
+
+      default_tags {
+        tags = {
+          Project     = "${local.here.project.name}"
+          Environment = "${local.here.environment}"
+          Unit        = "${local.here.unit}"
+          ManagedBy   = "terraform"
+        }
+      }
+    }
+  HCL
+}
+
+errors {
+  retry "transient" {
+    max_attempts       = 3
+    sleep_interval_sec = 10
+    retryable_errors = [
+      "(?s).*RequestError: send request failed.*",
+      "(?s).*TLS handshake timeout.*",
+      "(?s).*connection reset by peer.*",
+      "(?s).*ThrottlingException.*",
+      "(?s).*Rate exceeded.*",
+    ]
+  }
+}

@@ -1,0 +1,35 @@
+locals {
+  environment = "staging"
+  account_id  = "222233334444"
+
+  # Only dev may be thrown away: it drives the deletion protection of everything that holds data.
+  disposable = false
+
+  primary_region = "eu-central-1"
+
+  # The fence. Documents are written in this region alone: every other region's role is denied
+  # writes. Moving it is a failover: docs/runbooks/ tells what must be true before.
+  writable_region = "eu-central-1"
+
+  # Another name only after a restore, which always makes a new table.
+  table_name = "strongroom-staging"
+
+  # Who may administer the cluster: roles of this account.
+  operators = ["arn:aws:iam::222233334444:role/platform-operator"]
+
+  # Who approves an apply: the reviewers of the GitHub environment "staging".
+  approvers = ["platform"]
+
+  sizing = {
+    architecture       = "x86_64" # or "arm64": instance types and images follow
+    nat                = "single"
+    log_retention_days = 30
+    nodes = {
+      size          = "large"
+      capacity_type = "ON_DEMAND"
+      min           = 2
+      desired       = 2
+      max           = 6
+    }
+  }
+}
