@@ -10,6 +10,11 @@ locals {
 # A unit of an account that is not disposable is destroyed by nobody's slip.
 prevent_destroy = !local.here.disposable
 
+terraform {
+  # The locks that `make providers-lock` writes are the modules'; a run adds none to the tree.
+  copy_terraform_lock_file = false
+}
+
 remote_state {
   backend = "s3"
   generate = {
