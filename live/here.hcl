@@ -28,20 +28,6 @@ locals {
     "${family}.${local.account.sizing.nodes.size}"
   ]
 
-  # Images are pushed to one registry, which sends them to those of all other accounts and regions.
-  account_ids = {
-    for environment in keys(local.project.regions) :
-    environment => read_terragrunt_config("${get_terragrunt_dir()}/${environment}/account.hcl").locals.account_id
-  }
-  image_home = local.environment == local.project.image_source && local.primary
-  image_destinations = !local.image_home ? [] : flatten([
-    for environment, regions in local.project.regions : [
-      for region in regions : { account_id = local.account_ids[environment], region = region }
-      if environment != local.environment || region != local.region.name
-    ]
-  ])
-  image_sources = local.image_home ? [] : [local.account_ids[local.project.image_source]]
-
   # Units that each account has once, in its primary region.
   primary_dir = "${local.unit_dir}/../../${local.account.primary_region}"
 
