@@ -31,7 +31,17 @@ locals {
   # Units that each account has once, in its primary region.
   primary_dir = "${local.unit_dir}/../../${local.account.primary_region}"
 
-  # Destroying an account that is not disposable takes its name, given by hand for one command.
+  # What is not allowed stops Terragrunt: a message is no bool, and is told in the error.
+  refused = [
+    for message, wrong in {
+      "account.hcl: writable_region must be one of the environment's regions in project.hcl" = !contains(keys(local.buckets), local.account.writable_region)
+      "account.hcl: only dev may be disposable"                                              = local.account.disposable && local.environment != "dev"
+      "account.hcl: environment must be the name of its folder"                              = local.environment != basename(dirname(dirname(local.unit_dir)))
+      "region.hcl: name must be the name of its folder"                                      = local.region.name != basename(dirname(local.unit_dir))
+    } : tobool(message) if wrong
+  ]
+
+  # Destroying another account takes its name, given by hand for one command.
   disposable = local.account.disposable || get_env("STRONGROOM_DESTROY", "") == local.environment
 
   # Stand-ins for outputs of units that are not there yet. Nobody applies these: only `validate`
