@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import logging
 import os
@@ -19,7 +20,7 @@ import prometheus_client
 from app.aws import endpoints
 from app.aws.credentials import CredentialSource
 from app.aws.dynamodb import DynamoDB
-from app.aws.s3 import S3ObjectStore
+from app.aws.s3_history import S3ObjectHistory
 from app.aws.table import DynamoTable
 from app.aws.transport import Transport
 from app.aws.upkeep_table import DynamoUpkeepTable
@@ -31,6 +32,7 @@ from app.documents.service import Documents
 from app.http import openapi
 from app.http.clients import Clients, Patience
 from app.http.edge import Edge
+from app.http.faults import Faults
 from app.http.idempotency import Idempotency
 from app.http.logs import AccessLog
 from app.http.metrics import Metrics
@@ -55,7 +57,7 @@ class Backends:
     """The adapters, connected to the configured table and bucket."""
 
     table: DynamoTable
-    objects: S3ObjectStore
+    objects: S3ObjectHistory
     upkeep: DynamoUpkeepTable
     transports: dict[str, Transport]
     upload_memory: ByteBudget
@@ -73,7 +75,7 @@ async def connect(settings: Settings, metrics: Metrics | None = None) -> AsyncIt
     shed = metrics.shed if metrics else lambda reason: None
     upload_memory = ByteBudget(settings.upload_memory_bytes, lambda: shed("upload memory"))
     client = DynamoDB(table_transport, places.dynamodb, places.region, credentials, observe)
-    objects = S3ObjectStore(
+    objects = S3ObjectHistory(
         object_transport,
         places.s3,
         places.region,
@@ -217,6 +219,12 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
     )
     routes: list[Route] = [*operations.routes(document_routes), *system.routes()]
     system.publish(openapi.build(routes, operations.SCHEMAS))
+    faults = Faults(
+        settings.fault_error_ratio, settings.fault_delay_ratio, settings.fault_delay_seconds
+    )
+    if faults.wanted:
+        log.warning("requests fail on purpose", extra=dataclasses.asdict(faults))
+        routes = [faults.into(route, metrics.injected) for route in routes]
     return Service(build_app(edge, clients, routes), edge, clients, tasks, access_log)
 
 

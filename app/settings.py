@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Annotated, Literal, NoReturn
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MiB = 1024 * 1024
@@ -93,6 +93,20 @@ class Settings(BaseSettings):
         30, ge=0, description="time for requests in flight to finish after that"
     )
 
+    fault_error_ratio: float = Field(
+        0,
+        ge=0,
+        le=1,
+        description="share of requests that fail on purpose, to rehearse a bad release",
+    )
+    fault_delay_ratio: float = Field(
+        0, ge=0, le=1, description="share of requests that are held up on purpose"
+    )
+    fault_delay_seconds: float = Field(1, ge=0, le=60, description="for how long those are held up")
+    faults_in_prod: bool = Field(
+        False, description="whether faults on purpose are meant for APP_ENV=prod, the default, too"
+    )
+
     @field_validator("s3_bucket")
     @classmethod
     def _no_double_dots(cls, value: str) -> str:
@@ -106,6 +120,16 @@ class Settings(BaseSettings):
         if value and value == info.data.get("port"):
             raise ValueError("is the same as PORT")
         return value
+
+    @model_validator(mode="after")
+    def _faults_meant(self) -> Settings:
+        injecting = self.fault_error_ratio or self.fault_delay_ratio
+        if injecting and self.app_env == "prod" and not self.faults_in_prod:
+            raise ValueError(
+                "FAULT_ERROR_RATIO and FAULT_DELAY_RATIO make requests fail, and APP_ENV is prod. "
+                "Set FAULTS_IN_PROD=true as well if that is meant, or take them out"
+            )
+        return self
 
 
 def load_settings(**overrides: object) -> Settings:
@@ -121,6 +145,9 @@ def _refuse(error: ValidationError) -> NoReturn:
     print("strongroom: the configuration is not valid", file=sys.stderr)
     for fault in error.errors(include_input=False, include_url=False):
         name = ".".join(str(part) for part in fault["loc"]).upper()
+        if not name:  # it is about several, and names them itself
+            print(f"  {fault['msg'].removeprefix('Value error, ')}", file=sys.stderr)
+            continue
         what = "is required but not set" if fault["type"] == "missing" else fault["msg"]
         field = Settings.model_fields.get(name.lower())
         hint = f" ({field.description})" if field is not None and field.description else ""

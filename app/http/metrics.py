@@ -85,6 +85,12 @@ class Metrics:
             ("reason",),
             registry=self.registry,
         )
+        self._injected = Counter(
+            "strongroom_faults_injected",
+            "Requests that were failed or held up on purpose",
+            ("kind",),
+            registry=self.registry,
+        )
         self._cut = Counter(
             "strongroom_clients_cut_off",
             "Clients that were too slow, or too many, by what they were waited for",
@@ -108,6 +114,9 @@ class Metrics:
 
     def shed(self, reason: str) -> None:
         self._shed.labels(reason).inc()
+
+    def injected(self, kind: str) -> None:
+        self._injected.labels(kind).inc()
 
     def cut_off(self, reason: str) -> None:
         self._cut.labels(reason).inc()
