@@ -1,0 +1,175 @@
+"""`apply`: the plan that was reviewed, and no other. `bring-up`: the same, wave after wave."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import tempfile
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from scripts.platform import git, planfiles, state, terragrunt, verdicts
+from scripts.platform.accounts import Account
+from scripts.platform.errors import PlatformError, Refused
+from scripts.platform.planning import Planned, plan, say
+from scripts.platform.records import RECORD, Record, Store, UnitPlan, now
+
+# Read by `guard`, which Terragrunt runs before each apply: see live/root.hcl.
+RECORD_VARIABLE = "STRONGROOM_RECORD"
+
+_EXISTS = re.compile(r"AlreadyExists|AlreadyOwnedByYou|ResourceInUse|already exists", re.IGNORECASE)
+
+
+def apply(
+    account: Account,
+    id_: str,
+    *,
+    allow_destroy: Collection[str] = (),
+    oldest: datetime.timedelta = verdicts.OLDEST,
+    lock_timeout: str = "60s",
+) -> Record:
+    """Raises `Refused` with all reasons, before anything is touched."""
+    arn = account.check_identity()
+    store = Store(account)
+    with tempfile.TemporaryDirectory(prefix="strongroom-plan-") as work:
+        files = Path(work)
+        record = store.fetch(id_, files)
+        _check(account, record, files, allow_destroy, oldest)
+        units = [unit.unit for unit in record.applicable]
+        say(f"applying {', '.join(units) or 'nothing'} in {account.environment} as {arn}")
+        if units:
+            run = _run(account, units, files, lock_timeout)
+            _note(store, record, arn, run)
+            _raise_failure(account, run)
+    store.forget_files(id_)
+    return record
+
+
+def _check(
+    account: Account,
+    record: Record,
+    files: Path,
+    allow_destroy: Collection[str],
+    oldest: datetime.timedelta,
+) -> None:
+    commit, uncommitted = git.commit(account.root), git.uncommitted(account.root)
+    # First the files: what the record says of a plan holds for that plan alone.
+    reasons = [why for unit in record.units for why in _altered(unit, files)]
+    verdict = verdicts.of(record, account, commit=commit, uncommitted=uncommitted, oldest=oldest)
+    reasons += verdict.refused
+    reasons += [
+        f"the plan may lose {name}, and you did not say so: --allow-destroy '{name}'"
+        for name in record.allow_destroy
+        if name not in allow_destroy
+    ]
+    reasons += [
+        f"--allow-destroy '{name}': the reviewed plan does not name it: plan with it, and review"
+        for name in allow_destroy
+        if name not in record.allow_destroy
+    ]
+    reasons += [f"{unit}: it could not be planned" for unit in record.failed]
+    if reasons:
+        told = "\n".join(f"  - {reason}" for reason in reasons)
+        raise Refused(f"{record.id} is not applied, and nothing was touched:\n{told}")
+
+
+def _altered(unit: UnitPlan, folder: Path) -> list[str]:
+    expected = {planfiles.PLAN: unit.plan_sha256, planfiles.JSON: unit.json_sha256}
+    problems = []
+    for name, checksum in expected.items():
+        file = folder / unit.unit / name
+        if not file.is_file():
+            problems.append(f"{unit.unit}: {name} is gone (applied already?): plan again")
+        elif planfiles.checksum(file) != checksum:
+            problems.append(f"{unit.unit}: {name} is not the file that was reviewed: plan again")
+    return problems
+
+
+def _run(account: Account, units: list[str], files: Path, lock_timeout: str) -> terragrunt.Run:
+    return terragrunt.run_all(
+        account.folder,
+        units,
+        ["apply", "-input=false", f"-lock-timeout={lock_timeout}"],
+        options=["--out-dir", str(files)],
+        environ=account.environ | {RECORD_VARIABLE: str(files / RECORD)},
+        progress=say,
+    )
+
+
+def _note(store: Store, record: Record, arn: str, run: terragrunt.Run) -> None:
+    """Beside the plan: who applied it, when, and how it went."""
+    note = {
+        "applied_by": arn,
+        "applied": now().isoformat(),
+        "results": run.results,
+        "allow_destroy": record.allow_destroy,
+    }
+    content = (json.dumps(note, indent=2, sort_keys=True) + "\n").encode()
+    local = store.folder / record.id
+    local.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (local / "applied.json").write_bytes(content)
+    store.put(record.id, "applied.json", content)
+
+
+def _raise_failure(account: Account, run: terragrunt.Run) -> None:
+    if run.succeeded:
+        return
+    hints = [lock.tell(account) for lock in state.locks(account, run.failed)]
+    if _EXISTS.search(run.errors):
+        hints.append(
+            "Something is there that the state does not know: a run was killed before it had "
+            "written down what it made. docs/runbooks/stuck-lock.md tells how to import it."
+        )
+    raise PlatformError("\n".join([f"failed: {', '.join(run.failed)}", run.errors, *hints]))
+
+
+# --- the first time -----------------------------------------------------------------------------
+
+Approve = Callable[[Planned], bool]
+
+
+def bring_up(account: Account, approve: Approve, *, lock_timeout: str = "60s") -> int:
+    """Wave after wave: all units whose needs are settled are planned, shown and applied. A unit
+    without changes is settled, so a run that was killed is gone on with by the same command.
+    Returns how many units were changed."""
+    account.check_identity()
+    _require_clean(account)
+    _see_to_bucket(account)
+    settled: set[str] = set()
+    changed = 0
+    while wave := _wave(account, settled):
+        say(f"wave: {', '.join(wave)} ({len(settled)} of {len(account.units)} are settled)")
+        planned = plan(account, wave, lock_timeout=lock_timeout)
+        if planned.errors:
+            raise PlatformError(planned.errors)
+        units = [unit.unit for unit in planned.record.applicable]
+        if units:
+            if not approve(planned):
+                raise Refused(f"wave not approved; {len(settled)} units are settled, none is torn")
+            apply(account, planned.record.id, lock_timeout=lock_timeout)
+        changed += len(units)
+        settled |= set(wave)
+    return changed
+
+
+def _wave(account: Account, settled: set[str]) -> list[str]:
+    return [
+        unit
+        for unit, needs in account.units.items()
+        if unit not in settled and settled.issuperset(needs)
+    ]
+
+
+def _require_clean(account: Account) -> None:
+    changed = git.uncommitted(account.root)
+    if changed:
+        names = "\n".join(f"  {line}" for line in changed)
+        raise Refused(f"what is applied must be a commit; not committed are:\n{names}")
+
+
+def _see_to_bucket(account: Account) -> None:
+    if state.problems(account) is None:
+        say(f"making the state bucket {account.backend['bucket']}")
+        terragrunt.bootstrap(account.folder / next(iter(account.units)), account.environ)
+    state.require_bucket(account)
