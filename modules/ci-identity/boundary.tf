@@ -1,0 +1,127 @@
+# What no role in the account can exceed, whatever its own policies say: the roles of CI, of the
+# cluster and its nodes, of flow logs and replication, and the service's. It grants nothing by
+# itself. It has to stay below the 6,144 characters of a managed policy; a test measures it.
+#
+# A new service in live/ begins here, in an administrator's session: no bounded role, CI's among
+# them, can widen its own bounds.
+
+locals {
+  boundary = {
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid    = "Services"
+        Effect = "Allow"
+        Action = [
+          "autoscaling:*",
+          "cloudwatch:PutMetricData",
+          "dynamodb:*",
+          "ec2:*",
+          "ecr:*",
+          "eks-auth:*",
+          "eks:*",
+          "elasticloadbalancing:*",
+          "iam:*OpenIDConnectProvider*",
+          "iam:*Policy*",
+          "iam:*Role*",
+          "iam:Get*",
+          "iam:List*",
+          "kms:*",
+          "logs:*",
+          "s3:*",
+          "sts:GetCallerIdentity",
+        ]
+        Resource = "*"
+      },
+      {
+        Sid       = "OnlyBoundedRoles"
+        Effect    = "Deny"
+        Action    = local.bounded_role_actions
+        Resource  = "*"
+        Condition = { StringNotEquals = { "iam:PermissionsBoundary" = local.boundary_arn } }
+      },
+      {
+        # The boundary, CI's own roles and whom they trust: for an administrator's session alone.
+        Sid       = "NotItself"
+        Effect    = "Deny"
+        NotAction = ["iam:Get*", "iam:List*", "sts:AssumeRoleWithWebIdentity"]
+        Resource = [
+          local.boundary_arn,
+          "${local.arn_prefix}:policy/${var.name}-ci-*",
+          "${local.arn_prefix}:role/${var.name}-ci-*",
+          "${local.arn_prefix}:oidc-provider/${local.issuer}",
+        ]
+      },
+      {
+        # No lasting credentials, no way out of the organization, no blinding of the audit: said
+        # here also for the day when the first statement names more services.
+        Sid    = "Never"
+        Effect = "Deny"
+        Action = [
+          "access-analyzer:DeleteAnalyzer",
+          "account:*",
+          "cloudtrail:Delete*",
+          "cloudtrail:PutEventSelectors",
+          "cloudtrail:StopLogging",
+          "cloudtrail:UpdateTrail",
+          "config:Delete*",
+          "config:StopConfigurationRecorder",
+          "guardduty:Delete*",
+          "guardduty:Disassociate*",
+          "guardduty:UpdateDetector",
+          "iam:*AccessKey*",
+          "iam:*LoginProfile*",
+          "iam:*SAMLProvider*",
+          "iam:AddUserToGroup",
+          "iam:AttachGroupPolicy",
+          "iam:AttachUserPolicy",
+          "iam:CreateUser",
+          "iam:DeleteRolePermissionsBoundary",
+          "iam:DeleteUserPermissionsBoundary",
+          "iam:PutGroupPolicy",
+          "iam:PutUserPermissionsBoundary",
+          "iam:PutUserPolicy",
+          "organizations:*",
+          "s3:PutAccountPublicAccessBlock",
+          "securityhub:Delete*",
+          "securityhub:Disable*",
+        ]
+        Resource = "*"
+      },
+      {
+        # Its bucket is made and kept by `terragrunt backend bootstrap`; its past is not erased.
+        Sid    = "StateStays"
+        Effect = "Deny"
+        Action = [
+          "s3:BypassGovernanceRetention",
+          "s3:DeleteBucket*",
+          "s3:DeleteObjectVersion*",
+          "s3:PutBucket*",
+          "s3:PutEncryptionConfiguration",
+          "s3:PutLifecycleConfiguration",
+          "s3:PutReplicationConfiguration",
+          "s3:TagResource",
+          "s3:UntagResource",
+        ]
+        Resource = [local.state_arn, "${local.state_arn}/*"]
+      },
+    ]
+  }
+
+  # The actions that know the boundary of the role they are about. The others (such as
+  # UpdateAssumeRolePolicy) are held to the account's own roles by their names, in apply.tf.
+  bounded_role_actions = [
+    "iam:AttachRolePolicy",
+    "iam:CreateRole",
+    "iam:DeleteRolePolicy",
+    "iam:DetachRolePolicy",
+    "iam:PutRolePermissionsBoundary",
+    "iam:PutRolePolicy",
+  ]
+}
+
+resource "aws_iam_policy" "boundary" {
+  name        = "${var.name}-boundary"
+  description = "What no role in this account can exceed"
+  policy      = jsonencode(local.boundary)
+}

@@ -1,0 +1,247 @@
+# The plan role reads the configuration of what live/ is made of, and the state. It writes nothing
+# but the lock. That is the strict reading: it cannot store a plan file either, since a job that can
+# put a file where apply takes it from can put another one there. A pull request's plan is a
+# summary; the file that is applied is made by a job of the apply environment. See README.md.
+
+locals {
+  # AWS knows no narrower resource for most of these: a list is of all, and what describes a thing
+  # by its id does not know its ARN.
+  reads_anywhere = [
+    "autoscaling:Describe*",
+    "ec2:Describe*",
+    "ec2:GetManagedPrefixListEntries",
+    "ec2:GetSecurityGroupsForVpc",
+    "ecr:DescribeRegistry",
+    "ecr:GetRegistryPolicy",
+    "ecr:GetRegistryScanningConfiguration",
+    "eks:DescribeAddonConfiguration",
+    "eks:DescribeAddonVersions",
+    "eks:DescribeClusterVersions",
+    "eks:ListAccessPolicies",
+    "eks:ListClusters",
+    "kms:ListAliases",
+    "kms:ListKeys",
+    "logs:DescribeLogGroups",
+  ]
+
+  reads_here = {
+    dynamodb = {
+      resource = "table/*"
+      actions  = ["dynamodb:Describe*", "dynamodb:GetResourcePolicy", "dynamodb:ListTagsOfResource"]
+    }
+    ecr = {
+      resource = "repository/*"
+      actions = [
+        "ecr:DescribeImageScanFindings",
+        "ecr:DescribeImages",
+        "ecr:DescribeRepositories",
+        "ecr:GetLifecyclePolicy",
+        "ecr:GetRepositoryPolicy",
+        "ecr:ListImages",
+        "ecr:ListTagsForResource",
+      ]
+    }
+    eks = {
+      resource = "*"
+      actions = [
+        "eks:DescribeAccessEntry",
+        "eks:DescribeAddon",
+        "eks:DescribeCluster",
+        "eks:DescribeNodegroup",
+        "eks:DescribePodIdentityAssociation",
+        "eks:DescribeUpdate",
+        "eks:ListAccessEntries",
+        "eks:ListAddons",
+        "eks:ListAssociatedAccessPolicies",
+        "eks:ListNodegroups",
+        "eks:ListPodIdentityAssociations",
+        "eks:ListTagsForResource",
+        "eks:ListUpdates",
+      ]
+    }
+    kms = {
+      resource = "key/*"
+      actions = [
+        "kms:DescribeKey",
+        "kms:GetKeyPolicy",
+        "kms:GetKeyRotationStatus",
+        "kms:ListGrants",
+        "kms:ListKeyPolicies",
+        "kms:ListResourceTags",
+      ]
+    }
+    logs = {
+      resource = "log-group:*"
+      actions  = ["logs:ListTagsForResource", "logs:ListTagsLogGroup"]
+    }
+  }
+
+  # What a bucket is, never what is in it. ListBucket is how one learns that it exists, and tells
+  # the names of objects, which are ids.
+  reads_buckets = ["s3:Get*Configuration", "s3:GetBucket*", "s3:ListBucket", "s3:ListTagsForResource"]
+
+  reads_iam = ["iam:Get*", "iam:List*"]
+
+  reads = concat(
+    [
+      {
+        Sid      = "ReadRegions"
+        Effect   = "Allow"
+        Action   = local.reads_anywhere
+        Resource = "*"
+      },
+      {
+        Sid       = "ReadBuckets"
+        Effect    = "Allow"
+        Action    = local.reads_buckets
+        Resource  = "arn:${local.partition}:s3:::*"
+        Condition = { StringEquals = { "aws:ResourceAccount" = local.account } }
+      },
+      {
+        Sid      = "ReadIam"
+        Effect   = "Allow"
+        Action   = local.reads_iam
+        Resource = "${local.arn_prefix}:*"
+      },
+    ],
+    [
+      for service, read in local.reads_here : {
+        Sid      = "Read${title(service)}"
+        Effect   = "Allow"
+        Action   = read.actions
+        Resource = "arn:${local.partition}:${service}:*:${local.account}:${read.resource}"
+      }
+    ],
+    [
+      {
+        # IAM is of no region, and a bucket's region is asked of another.
+        Sid       = "NoOtherRegion"
+        Effect    = "Deny"
+        NotAction = ["iam:*", "s3:*", "sts:*"]
+        Resource  = "*"
+        Condition = { StringNotEquals = { "aws:RequestedRegion" = sort(tolist(var.regions)) } }
+      },
+    ],
+  )
+
+  states = "${local.state_arn}/*.tfstate"
+  locks  = "${local.state_arn}/*.tflock"
+
+  # What documents, secrets and logs are made of. Nothing that plans or applies has to see any of
+  # it; denied, and not just left out, so that a policy added later does not open it.
+  content = [
+    "ec2:GetConsoleOutput",
+    "ec2:GetConsoleScreenshot",
+    "ec2:GetPasswordData",
+    "ecr:BatchGetImage",
+    "ecr:GetAuthorizationToken",
+    "ecr:GetDownloadUrlForLayer",
+    "eks:AccessKubernetesApi",
+    "logs:FilterLogEvents",
+    "logs:GetLog*",
+    "logs:GetQueryResults",
+    "logs:StartLiveTail",
+    "logs:StartQuery",
+    "logs:Unmask",
+    "secretsmanager:BatchGetSecretValue",
+    "secretsmanager:GetSecretValue",
+    "ssm:GetParameter*",
+    "sts:AssumeRole",
+  ]
+
+  items = [
+    "dynamodb:BatchGetItem",
+    "dynamodb:BatchWriteItem",
+    "dynamodb:ConditionCheckItem",
+    "dynamodb:DeleteItem",
+    "dynamodb:ExportTableToPointInTime",
+    "dynamodb:GetItem",
+    "dynamodb:GetRecords",
+    "dynamodb:ImportTable",
+    "dynamodb:PartiQL*",
+    "dynamodb:PutItem",
+    "dynamodb:Query",
+    "dynamodb:Scan",
+    "dynamodb:UpdateItem",
+  ]
+
+  decryption = ["kms:Decrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"]
+
+  object_reads  = ["s3:GetObject*"]
+  object_writes = ["s3:AbortMultipartUpload", "s3:DeleteObject*", "s3:PutObject*", "s3:Replicate*", "s3:RestoreObject"]
+
+  plan = {
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "ReadState"
+        Effect   = "Allow"
+        Action   = "s3:GetObject"
+        Resource = local.states
+      },
+      {
+        Sid      = "Lock"
+        Effect   = "Allow"
+        Action   = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
+        Resource = local.locks
+      },
+      {
+        Sid      = "NoContent"
+        Effect   = "Deny"
+        Action   = concat(local.content, local.items, local.decryption)
+        Resource = "*"
+      },
+      {
+        Sid         = "NoObjectsButState"
+        Effect      = "Deny"
+        Action      = local.object_reads
+        NotResource = [local.states, local.locks]
+      },
+      {
+        Sid         = "NoWritesButTheLock"
+        Effect      = "Deny"
+        Action      = local.object_writes
+        NotResource = local.locks
+      },
+      {
+        # All that is not on the lists above, in services that are not thought of here too.
+        Sid    = "NothingElse"
+        Effect = "Deny"
+        NotAction = concat(
+          local.reads_anywhere,
+          local.reads_buckets,
+          local.reads_iam,
+          flatten([for read in values(local.reads_here) : read.actions]),
+          ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"],
+        )
+        Resource = "*"
+      },
+    ]
+  }
+}
+
+# A policy of its own, since apply reads the same, and a role's inline policies have room for 10,240
+# characters alone.
+resource "aws_iam_policy" "reads" {
+  name        = "${var.name}-ci-reads"
+  description = "What plans and applies read: configuration, no content"
+  policy      = jsonencode({ Version = "2012-10-17", Statement = local.reads })
+}
+
+resource "aws_iam_role" "plan" {
+  name                 = "${var.name}-ci-plan"
+  description          = "Reads configuration and state for plans; writes nothing but the lock"
+  assume_role_policy   = local.trust["plan"]
+  permissions_boundary = aws_iam_policy.boundary.arn
+}
+
+resource "aws_iam_role_policy" "plan" {
+  name   = "plan"
+  role   = aws_iam_role.plan.name
+  policy = jsonencode(local.plan)
+}
+
+resource "aws_iam_role_policy_attachment" "plan" {
+  role       = aws_iam_role.plan.name
+  policy_arn = aws_iam_policy.reads.arn
+}
