@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scripts.live_local import provider
 from scripts.live_local.accounts import EmulatedAccounts, without_foreign
 from tests.support.engines import missing
 
@@ -22,14 +23,6 @@ def need_terraform() -> None:
     """Skip (on CI: fail) where it is missing."""
     if shutil.which("terraform") is None:
         missing("terraform is not on PATH: mise install")
-
-
-def plugin_cache() -> Path:
-    """Shared by all runs: the provider is 700 MB."""
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    found = Path(os.environ.get("TF_PLUGIN_CACHE_DIR") or Path(cache) / "strongroom" / "plugins")
-    found.mkdir(parents=True, exist_ok=True)
-    return found
 
 
 @dataclass
@@ -50,7 +43,8 @@ class Terraform:
             cwd=self.directory,
             env=inherited
             | self.accounts.environment(self.profile)
-            | {"TF_PLUGIN_CACHE_DIR": str(plugin_cache()), "TF_IN_AUTOMATION": "1"}
+            | provider.environment()
+            | {"TF_IN_AUTOMATION": "1"}
             | environment,
             capture_output=True,
             text=True,
