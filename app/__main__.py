@@ -126,11 +126,9 @@ def _verify(options: argparse.Namespace) -> int:
     bytes_too = "sizes" if options.sizes_only else "contents"
     place = f"{bytes_too} of {settings.dynamodb_table} and {settings.s3_bucket}"
     file = Path(options.state) if options.state else None
-    try:
-        state = _stored_verification(file, place)
-        _store_verification(file, state)  # so that a place that cannot be written is told now
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        return _fail(f"--state {file}: {error}. Name another file, or remove it.", 2)
+    state = _begun(file, Verification(place))
+    if isinstance(state, str):
+        return _fail(state, 2)
     findings = 0
 
     async def work(backends: Any) -> None:
@@ -140,7 +138,7 @@ def _verify(options: argparse.Namespace) -> int:
             backends.objects,
             _now_ms,
             state=state,
-            save=lambda state: _store_verification(file, state),
+            save=lambda state: _store(file, state),
             content=not options.sizes_only,
             remove_orphans=options.remove_orphans,
             bytes_per_second=int(options.mib_per_second * 1024 * 1024),
@@ -150,36 +148,110 @@ def _verify(options: argparse.Namespace) -> int:
         findings = len(done.findings) + done.unlisted
         _report(done.as_json(), options.json)
 
+    return _ended("verification", file, lambda: _with_backends(options, work), lambda: findings)
+
+
+def _restore(options: argparse.Namespace) -> int:
+    from app.aws.provision import ProvisionError
+    from app.aws.restored_table import put_back
+    from app.http.headers import timestamp
+    from app.upkeep.progress import progress
+    from app.upkeep.restore import Restoration, Restorer, Wishes
+
+    settings = _settings(options)
+    table, bucket = settings.dynamodb_table, settings.s3_bucket
+    how = f"{'rehearsal' if options.dry_run else 'restore'} of "
+    bytes_too = "sizes" if options.sizes_only else "contents"
+    file = Path(options.state) if options.state else None
+    state = _begun(file, Restoration(f"{how}{bytes_too} of {table} and {bucket}"))
+    if isinstance(state, str):
+        return _fail(state, 2)
     try:
-        code = _with_backends(options, work)
-    except OSError as error:  # the state could not be kept
-        return _fail(f"the verification is not finished: {error}", _UNFINISHED)
-    if code == 1:
-        hint = f"go on with --state {file}" if file else "--state FILE makes it resumable"
-        return _fail(f"the verification is not finished; {hint}", _UNFINISHED)
-    if findings:
-        return _fail(f"{findings} findings; docs/operating.md tells what each means", 1)
-    return code
+        before = options.revoke_keys_created_before
+        revoke_before = timestamp(before) if before else 0
+    except ValueError as error:
+        return _fail(f"--revoke-keys-created-before: {error}", 2)
+    try:
+        done = put_back(
+            table,
+            bucket,
+            lambda text: print(text, file=sys.stderr),
+            recovery_days=options.recovery_days,
+            dry_run=options.dry_run,
+        )
+    except ProvisionError as error:
+        return _fail(str(error), 2)
+    state.settings_put_back += done.settings
+    state.restored_to = done.restored_to
+    days = options.postpone_purges_days
+    findings = 0
+
+    async def work(backends: Any) -> None:
+        nonlocal findings
+        there = options.revocations_from
+        restorer = Restorer(
+            backends.upkeep,
+            backends.objects,
+            _now_ms,
+            state=state,
+            save=lambda state: _store(file, state),
+            content=not options.sizes_only,
+            bytes_per_second=int(options.mib_per_second * 1024 * 1024),
+            wishes=Wishes(
+                keep_keys=options.keep_keys,
+                revoke_created_before=revoke_before,
+                keys_elsewhere=backends.other_table(there) if there else None,
+                postpone_to=_now_ms() + days * 24 * 3600 * 1000 if days else None,
+            ),
+            dry_run=options.dry_run,
+        )
+        async with progress(lambda: _counts(restorer.state)):
+            await restorer.run()
+        findings = len(state.findings) + state.unlisted
+        report = {"dry_run": options.dry_run, **state.report()}
+        _report(report, options.json)
+        if not options.json:
+            print(f"{'newest write':<20}{report['newest_write']}")
+
+    return _ended("restore", file, lambda: _with_backends(options, work), lambda: findings)
 
 
 _UNFINISHED = 3
 
 
-def _stored_verification(file: Path | None, place: str) -> Any:
-    """What an interrupted run has left in the file; a new beginning if there is nothing."""
-    from app.upkeep.verify import Verification
-
-    if file is None or not file.exists():
-        return Verification(place)
-    state = Verification.from_json(json.loads(file.read_text()))
-    if state.finished:
-        return Verification(place)
-    if state.place != place:
-        raise ValueError(f"it is about the {state.place}, not the {place}")
+def _begun(file: Path | None, fresh: Any) -> Any:
+    """What an interrupted run has left in the file, `fresh` if there is nothing; a text if it
+    cannot be kept there."""
+    try:
+        state = fresh
+        if file is not None and file.exists():
+            stored = type(fresh).from_json(json.loads(file.read_text()))
+            state = fresh if stored.finished else stored
+        if state.place != fresh.place:
+            raise ValueError(f"it is about the {state.place}, not the {fresh.place}")
+        _store(file, state)  # so that a place that cannot be written is told now
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        return f"--state {file}: {error}. Name another file, or remove it."
     return state
 
 
-def _store_verification(file: Path | None, state: Any) -> None:
+def _ended(
+    what: str, file: Path | None, run: Callable[[], int], findings: Callable[[], int]
+) -> int:
+    """Run, and tell how it ended."""
+    try:
+        code = run()
+    except OSError as error:  # the state could not be kept
+        return _fail(f"the {what} is not finished: {error}", _UNFINISHED)
+    if code == 1:
+        hint = f"go on with --state {file}" if file else "--state FILE makes it resumable"
+        return _fail(f"the {what} is not finished; {hint}", _UNFINISHED)
+    if findings():
+        return _fail(f"{findings()} findings; docs/operating.md tells what each means", 1)
+    return code
+
+
+def _store(file: Path | None, state: Any) -> None:
     if file is not None:  # whole or not at all: the process may be killed at any moment
         draft = file.with_name(file.name + ".new")
         draft.write_text(json.dumps(state.as_json(), indent=2) + "\n")
@@ -458,17 +530,66 @@ def _upkeep_parsers(commands: Any) -> None:
         _verify,
         True,
     )
-    verify.add_argument("--state", metavar="FILE", help="keep progress here, and go on from it")
-    verify.add_argument(
-        "--sizes-only", action="store_true", help="compare sizes; do not read the bytes"
-    )
     verify.add_argument(
         "--remove-orphans", action="store_true", help="delete objects that nothing points at"
     )
-    verify.add_argument(
-        "--mib-per-second", type=float, default=0, help="read no faster (0: as fast as it goes)"
+    restore = _command(
+        commands,
+        "restore",
+        "bring back what a restored table names",
+        """
+        For a table that AWS has restored from a backup, under a new name: give it back the
+        settings that no restored table has, bring to light the bytes that it names, close what
+        was under way at the restore point, then verify all of it. Removes delete markers from
+        the bucket, never bytes. May be killed and repeated. Wants an operator's credentials.
+        docs/runbooks/deleted-table.md has the steps before and after it.
+        Exit code 0: all is well; 1: findings; 3: not finished (go on with the same --state).
+        """,
+        _restore,
+        True,
     )
-    for command in (sweep, verify):
+    restore.add_argument("--dry-run", action="store_true", help="only tell what would be done")
+    keys = "API keys whose revocation may be lost: "
+    restore.add_argument(
+        "--revocations-from",
+        metavar="TABLE",
+        help=keys + "revoke those that are revoked in this table, which still stands",
+    )
+    restore.add_argument(
+        "--revoke-keys-created-before", metavar="TIME", help=keys + "revoke them all (RFC 3339)"
+    )
+    restore.add_argument(
+        "--keep-keys", action="store_true", help=keys + "all others have been looked at"
+    )
+    restore.add_argument(
+        "--postpone-purges-days",
+        type=int,
+        default=0,
+        metavar="N",
+        help="purge documents that were deleted, and are due, in N days",
+    )
+    restore.add_argument(
+        "--recovery-days",
+        type=int,
+        default=35,
+        choices=range(1, 36),
+        metavar="N",
+        help="days of point-in-time recovery, as in Terraform (%(default)s)",
+    )
+    for command in (verify, restore):
+        command.add_argument(
+            "--state", metavar="FILE", help="keep progress here, and go on from it"
+        )
+        command.add_argument(
+            "--sizes-only", action="store_true", help="compare sizes; do not read the bytes"
+        )
+        command.add_argument(
+            "--mib-per-second",
+            type=float,
+            default=0,
+            help="read no faster (0: as fast as it goes)",
+        )
+    for command in (sweep, verify, restore):
         command.add_argument("--json", action="store_true", help="print JSON")
         _where(command)
 

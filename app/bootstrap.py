@@ -61,6 +61,7 @@ class Backends:
     upkeep: DynamoUpkeepTable
     transports: dict[str, Transport]
     upload_memory: ByteBudget
+    other_table: Callable[[str], DynamoTable]
 
 
 @asynccontextmanager
@@ -91,7 +92,9 @@ async def connect(settings: Settings, metrics: Metrics | None = None) -> AsyncIt
     upkeep = DynamoUpkeepTable(client, name, shards)
     transports = {"table": table_transport, "bucket": object_transport}
     try:
-        yield Backends(table, objects, upkeep, transports, upload_memory)
+        yield Backends(
+            table, objects, upkeep, transports, upload_memory, partial(DynamoTable, client)
+        )
     finally:
         await objects.close()
         await table_transport.close()

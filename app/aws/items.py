@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -18,7 +19,7 @@ from app.storage.records import (
     Tenant,
     Version,
 )
-from app.storage.tables import Entry, Found, Index, OpenIntent
+from app.storage.tables import Entry, Found, GivenAnswer, Index, OpenIntent, Usage
 
 Item = dict[str, Any]
 
@@ -283,6 +284,15 @@ def api_key(item: Item) -> ApiKey:
     )
 
 
+def usage(tenant: Tenant, item: Item) -> Usage:
+    return Usage(
+        tenant,
+        int(item["SK"]["S"].removeprefix("USAGE#")),
+        int(item["bytes"]["N"]),
+        int(item["documents"]["N"]),
+    )
+
+
 # --- whatever a walk finds ------------------------------------------------------------------
 
 _INDEX_KINDS = {"TAG": "tag", "SHA": "sha256"}
@@ -301,9 +311,15 @@ def _found(item: Item) -> Found | None:
     kind, _, rest = item["PK"]["S"].partition("#")
     if kind == "W":
         return open_intent(item)
+    if kind == "K":
+        return api_key(item)
     tenant, _, rest = rest.partition("#")
     if kind == "V":
         return Tenant(tenant), rest, version(item)
+    if kind == "I":
+        return _given_answer(Tenant(tenant), rest, item)
+    if kind == "T" and item["SK"]["S"].startswith("USAGE#"):
+        return usage(Tenant(tenant), item)
     if kind != "T" or not item["SK"]["S"].startswith("D#"):
         return None
     _, _, index = rest.partition("#")
@@ -314,3 +330,25 @@ def _found(item: Item) -> Found | None:
         return Tenant(tenant), found
     kind, _, value = index.partition("#")
     return Entry(Tenant(tenant), Index(_INDEX_KINDS[kind], value), item["SK"]["S"][2:])
+
+
+def _given_answer(tenant: Tenant, key: str, item: Item) -> GivenAnswer | None:
+    """None where there is no answer yet, or it shows no document."""
+    outcome = settled(item)
+    body = orjson.loads(outcome.answer.body or b"null") if outcome else None
+    if not isinstance(body, dict) or "id" not in body:
+        return None
+    return GivenAnswer(
+        tenant,
+        key,
+        item["owner"]["S"],
+        int(item["expires"]["N"]),
+        body["id"],
+        _milliseconds(body.get("expires_at")),
+    )
+
+
+def _milliseconds(timestamp: str | None) -> int | None:
+    if timestamp is None:
+        return None
+    return round(datetime.fromisoformat(timestamp).timestamp() * 1000)

@@ -111,6 +111,14 @@ def _describe_table(clients: _Clients, name: str) -> dict[str, Any] | None:
 
 
 def _table_differences(clients: _Clients, name: str, found: dict[str, Any]) -> Iterator[str]:
+    yield from _key_differences(found)
+    ttl = clients.dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+    on = ttl.get("TimeToLiveStatus") in ("ENABLED", "ENABLING")
+    if not on or ttl.get("AttributeName") != "ttl":
+        yield "its time to live is not on attribute 'ttl'"
+
+
+def _key_differences(found: dict[str, Any]) -> Iterator[str]:
     if found["KeySchema"] != _KEYS:
         yield f"its key is {_schema(found['KeySchema'])}, not {_schema(_KEYS)}"
     types = {a["AttributeName"]: a["AttributeType"] for a in found["AttributeDefinitions"]}
@@ -126,10 +134,6 @@ def _table_differences(clients: _Clients, name: str, found: dict[str, Any]) -> I
         yield "it has no index 'due'"
     elif indexes["due"]["KeySchema"] != _DUE_KEYS:
         yield f"index due has the key {_schema(indexes['due']['KeySchema'])}"
-    ttl = clients.dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
-    on = ttl.get("TimeToLiveStatus") in ("ENABLED", "ENABLING")
-    if not on or ttl.get("AttributeName") != "ttl":
-        yield "its time to live is not on attribute 'ttl'"
 
 
 def _schema(keys: list[dict[str, str]]) -> str:

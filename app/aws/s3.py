@@ -63,6 +63,7 @@ class S3ObjectStore:
             custom_endpoint=custom_endpoint,
             observe=observe,
         )
+        self._bucket = bucket
         self._uploads = Uploads(budget or ByteBudget(128 * MiB))
         self._part_size = part_size
         self._cleaning: set[asyncio.Task[None]] = set()

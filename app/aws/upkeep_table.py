@@ -1,4 +1,4 @@
-"""`UpkeepTable` kept on DynamoDB: what only the sweeper and the verifier do."""
+"""`RestoredTable` kept on DynamoDB: what only the sweeper, the verifier and a restore do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.aws.dynamodb import Refusal
 from app.aws.items import Item, number, text
 from app.aws.table import FAILED, DynamoTable, entries
 from app.storage.records import Document, Tenant, Version, new_write_id
-from app.storage.tables import Entry, Found, OpenIntent
+from app.storage.tables import Entry, Found, GivenAnswer, OpenIntent, Usage
 
 _WALK_PAGE = 200
 
@@ -115,6 +115,88 @@ class DynamoUpkeepTable(DynamoTable):
         # A name of its own: that of another sweeper would answer for us, too.
         await self._client.transact(new_write_id(), writes, refused)
         return done
+
+    # --- after a restore ---------------------------------------------------------------------
+
+    async def complete(self, tenant: Tenant, document: Document) -> bool:
+        version = items.version_key(tenant, document.id, document.version)
+        attributes = items.version_attributes(document, document.created_by)
+        missing = [
+            *([] if await self._get(version) else [{**version, **attributes}]),
+            *[e for e in entries(tenant, document).values() if not await self._get(e)],
+        ]
+        if not missing:
+            return True
+        unchanged = {
+            "TableName": self._table,
+            "Key": items.document_key(tenant, document.id),
+            "ConditionExpression": "revision = :revision",
+            "ExpressionAttributeValues": {":revision": number(document.revision)},
+        }
+        absent = {"TableName": self._table, "ConditionExpression": "attribute_not_exists(PK)"}
+        puts = [{"Put": {**absent, "Item": item}} for item in missing]
+        changed = False
+
+        async def refused(reasons: list[Item]) -> bool:
+            nonlocal changed
+            changed = any(reason.get("Code") == FAILED for reason in reasons)
+            return changed
+
+        def writes(token: str) -> list[Item]:
+            return [{"ConditionCheck": unchanged}, *puts]
+
+        await self._client.transact(new_write_id(), writes, refused)
+        return not changed
+
+    async def forget_answer(self, answer: GivenAnswer) -> bool:
+        try:
+            await self._client.call(
+                "DeleteItem",
+                {
+                    "TableName": self._table,
+                    "Key": items.claim_key(answer.tenant, answer.key),
+                    "ConditionExpression": "#owner = :owner",
+                    "ExpressionAttributeNames": {"#owner": "owner"},
+                    "ExpressionAttributeValues": {":owner": text(answer.owner)},
+                },
+            )
+        except Refusal:
+            return False
+        return True
+
+    async def usage(self, tenant: Tenant) -> list[Usage]:
+        query = {
+            "TableName": self._table,
+            "ConsistentRead": True,
+            "KeyConditionExpression": "PK = :partition AND begins_with(SK, :usage)",
+            "ExpressionAttributeValues": {
+                ":partition": text("T#" + tenant.id),
+                ":usage": text("USAGE#"),
+            },
+        }
+        return [items.usage(tenant, item) for item in await self._all("Query", query)]
+
+    async def correct_usage(self, before: Usage, after: Usage) -> bool:
+        # Absolute, so that a repetition after a lost answer adds nothing: it is refused.
+        update = {
+            "TableName": self._table,
+            "Key": items.usage_key(before.tenant, before.counter),
+            "UpdateExpression": "SET #bytes = :bytes, #documents = :documents",
+            "ConditionExpression": "attribute_not_exists(PK) OR "
+            "(#bytes = :old_bytes AND #documents = :old_documents)",
+            "ExpressionAttributeNames": {"#bytes": "bytes", "#documents": "documents"},
+            "ExpressionAttributeValues": {
+                ":bytes": number(after.bytes),
+                ":documents": number(after.documents),
+                ":old_bytes": number(before.bytes),
+                ":old_documents": number(before.documents),
+            },
+        }
+        try:
+            await self._client.call("UpdateItem", update)
+        except Refusal:
+            return after in await self.usage(before.tenant)
+        return True
 
     # --- walking ----------------------------------------------------------------------------
 

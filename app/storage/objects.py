@@ -116,3 +116,34 @@ class StoredObjects(Protocol):
     async def check(self) -> None:
         """See `ObjectStore.check`."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeptVersion:
+    """One of the versions that the bucket keeps under a key; without a `size` it is a marker that
+    hides those before it."""
+
+    id: str
+    size: int | None
+    latest: bool
+
+
+class ObjectHistory(StoredObjects, Protocol):
+    """The bucket, as a restore sees it. Any method may raise `Unavailable`."""
+
+    async def history(self, key: str) -> list[KeptVersion]:
+        """Objects of this key from the newest to the oldest; markers somewhere among them."""
+        ...
+
+    def open_kept(self, key: str, version: KeptVersion) -> AsyncIterator[bytes]:
+        """The bytes of one version; raises `ObjectMissing` or `ObjectUnreadable`."""
+        ...
+
+    async def unhide(self, key: str, marker: KeptVersion) -> None:
+        """Remove a marker, and nothing else."""
+        ...
+
+    async def renew(self, key: str, version: KeptVersion) -> None:
+        """Put a copy of an older version on top. Those before it are kept, so this is for buckets
+        that keep versions alone."""
+        ...

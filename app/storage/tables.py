@@ -133,8 +133,39 @@ class OpenIntent:
     reaping: bool
 
 
+@dataclass(frozen=True, slots=True)
+class GivenAnswer:
+    """An idempotency record that holds an answer about a document, to be given again until
+    `expires`; `document_expires_at` is what that answer says."""
+
+    tenant: Tenant
+    key: str
+    owner: str
+    expires: int
+    document_id: str
+    document_expires_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """One of a tenant's counters: its share of the bytes and documents that are held."""
+
+    tenant: Tenant
+    counter: int
+    bytes: int
+    documents: int
+
+
 # What a walk through the table comes upon.
-Found = tuple[Tenant, Document] | tuple[Tenant, str, Version] | Entry | OpenIntent
+Found = (
+    tuple[Tenant, Document]
+    | tuple[Tenant, str, Version]
+    | Entry
+    | OpenIntent
+    | ApiKey
+    | GivenAnswer
+    | Usage
+)
 
 
 class UpkeepTable(Protocol):
@@ -186,6 +217,35 @@ class UpkeepTable(Protocol):
     def walk(self, position: str | None) -> AsyncIterator[tuple[list[Found | str], str | None]]:
         """The whole table in pages, each with the position to go on from, None at the end. Of an
         item that makes no sense there is but the key."""
+        ...
+
+
+class RestoredTable(UpkeepTable, Protocol):
+    """The table, as a restore sees it. Any method may raise `Unavailable`."""
+
+    async def complete(self, tenant: Tenant, document: Document) -> bool:
+        """Write what the document's commit wrote beside it, and is missing: its version, its
+        entries. False if the document has changed."""
+        ...
+
+    async def commit(self, tenant: Tenant, change: Change) -> None:
+        """See `DocumentTable.commit`."""
+        ...
+
+    async def forget_answer(self, answer: GivenAnswer) -> bool:
+        """Free an idempotency key; False if it has changed hands."""
+        ...
+
+    async def revoke_key(self, key_id: str, now: int) -> ApiKey | None:
+        """See `KeyTable.revoke_key`."""
+        ...
+
+    async def usage(self, tenant: Tenant) -> list[Usage]:
+        """All counters of the tenant, in order."""
+        ...
+
+    async def correct_usage(self, before: Usage, after: Usage) -> bool:
+        """Set one counter; False if it was not `before` any more."""
         ...
 
 

@@ -11,12 +11,12 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from app.storage.errors import ObjectMissing, ObjectUnreadable
 from app.storage.objects import StoredObjects, UnfinishedUpload
-from app.storage.records import Document, Tenant, Version, object_key, parse_object_key
-from app.storage.tables import Entry, Found, Index, OpenIntent, UpkeepTable
+from app.storage.records import ApiKey, Document, Tenant, Version, object_key, parse_object_key
+from app.storage.tables import Entry, Found, GivenAnswer, Index, OpenIntent, UpkeepTable, Usage
 from app.upkeep.at_once import at_once, each
 
 _AT_ONCE = 4
@@ -35,8 +35,6 @@ _UNSOUND = (
     "dangling-version",
 )
 
-PHASES = ("table", "bucket", "uploads", "done")
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -51,8 +49,10 @@ class Finding:
 class Verification:
     """How far it has come, and what was found; can be stored and gone on with."""
 
+    PHASES: ClassVar[tuple[str, ...]] = ("table", "bucket", "uploads", "done")
+
     place: str = ""  # what is verified, and how thoroughly: a run goes on only with the same
-    phase: str = PHASES[0]
+    phase: str = ""
     position: str | None = None
     documents: int = 0
     versions: int = 0
@@ -65,23 +65,26 @@ class Verification:
     unlisted: int = 0  # findings beyond those that are kept
     findings: list[Finding] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.phase = self.phase or self.PHASES[0]
+
     @property
     def finished(self) -> bool:
-        return self.phase == PHASES[-1]
+        return self.phase == self.PHASES[-1]
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "finished": self.finished}
 
-    @staticmethod
-    def from_json(stored: Any) -> Verification:
+    @classmethod
+    def from_json(cls, stored: Any) -> Self:
         """Raises `TypeError`, `KeyError` or `ValueError` for what is no stored verification."""
         if not isinstance(stored, dict):
             raise TypeError("not a stored verification")
-        known = {item.name for item in fields(Verification)}
+        known = {item.name for item in fields(cls)}
         values = {name: value for name, value in stored.items() if name in known}
         values["findings"] = [Finding(**finding) for finding in stored["findings"]]
-        state = Verification(**values)
-        PHASES.index(state.phase)
+        state = cls(**values)
+        cls.PHASES.index(state.phase)
         return state
 
 
@@ -122,11 +125,14 @@ class Verifier:
     async def run(self) -> Verification:
         """Go on from the state to the end. Raises `Unavailable`; the state then tells how far."""
         await self._objects.check()  # a bucket that is not there would miss every object
-        steps = {"table": self._walk_table, "bucket": self._walk_bucket, "uploads": self._uploads}
+        steps, phases = self._steps(), self.state.PHASES
         while not self.state.finished:
             await steps[self.state.phase]()
-            self._advance(PHASES[PHASES.index(self.state.phase) + 1], None)
+            self._advance(phases[phases.index(self.state.phase) + 1], None)
         return self.state
+
+    def _steps(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        return {"table": self._walk_table, "bucket": self._walk_bucket, "uploads": self._uploads}
 
     def _advance(self, phase: str, position: str | None) -> None:
         self.state.phase, self.state.position = phase, position
@@ -172,6 +178,8 @@ class Verifier:
         elif isinstance(record, Entry):
             self.state.entries += 1
             await self._confirmed(lambda: self._entry(record))
+        elif isinstance(record, ApiKey | GivenAnswer | Usage):
+            return  # each stands for itself alone
         elif len(record) == 2:
             tenant, document = record
             self.state.documents += 1

@@ -34,11 +34,16 @@ def now_ms() -> int:
 
 @dataclass(frozen=True)
 class World:
-    """A table and a bucket of one name, on engines for each."""
+    """A table and a bucket, of one name unless one is given, on engines for each."""
 
     name: str
     tables: Engine
     objects: Engine
+    other_bucket: str = ""
+
+    @property
+    def bucket(self) -> str:
+        return self.other_bucket or self.name
 
     @property
     def variables(self) -> dict[str, str]:
@@ -46,7 +51,7 @@ class World:
         assert self.tables.access_key == self.objects.access_key or self.objects.strict
         return {
             "DYNAMODB_TABLE": self.name,
-            "S3_BUCKET": self.name,
+            "S3_BUCKET": self.bucket,
             "AWS_ENDPOINT_URL_DYNAMODB": self.tables.url,
             "AWS_ENDPOINT_URL_S3": self.objects.url,
             "AWS_ACCESS_KEY_ID": self.objects.access_key,
@@ -58,16 +63,16 @@ class World:
         """As the command does, but for what not every engine has (blocking public access)."""
         aws = provisioning._Clients(self.client("dynamodb"), self.client("s3"), self.tables.region)
         provisioning._provision_table(aws, self.name, lambda text: None)
-        aws.s3.create_bucket(Bucket=self.name)
+        aws.s3.create_bucket(Bucket=self.bucket)
         aws.s3.put_bucket_versioning(
-            Bucket=self.name, VersioningConfiguration={"Status": "Enabled"}
+            Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"}
         )
 
     def with_backends(self, work: Callable[[bootstrap.Backends], Awaitable[T]], **more: str) -> T:
         """Run with the real adapters, in this process."""
 
         async def run() -> T:
-            settings = Settings(dynamodb_table=self.name, s3_bucket=self.name)
+            settings = Settings(dynamodb_table=self.name, s3_bucket=self.bucket)
             async with bootstrap.connect(settings) as backends:
                 return await work(backends)
 
@@ -116,15 +121,15 @@ class World:
                 key = {"PK": item["PK"], "SK": item["SK"]}
                 self.client("dynamodb").delete_item(TableName=self.name, Key=key)
         s3 = self.client("s3")
-        pages = s3.get_paginator("list_object_versions").paginate(Bucket=self.name)
+        pages = s3.get_paginator("list_object_versions").paginate(Bucket=self.bucket)
         found = pages.build_full_result()
         for version in found.get("Versions", []) + found.get("DeleteMarkers", []):
             s3.delete_object(
-                Bucket=self.name, Key=version["Key"], VersionId=version.get("VersionId", "null")
+                Bucket=self.bucket, Key=version["Key"], VersionId=version.get("VersionId", "null")
             )
-        for upload in s3.list_multipart_uploads(Bucket=self.name).get("Uploads", []):
+        for upload in s3.list_multipart_uploads(Bucket=self.bucket).get("Uploads", []):
             s3.abort_multipart_upload(
-                Bucket=self.name, Key=upload["Key"], UploadId=upload["UploadId"]
+                Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
             )
 
     def update(self, item: dict[str, Any], **numbers: int) -> None:
@@ -140,16 +145,16 @@ class World:
     def keys(self) -> list[str]:
         """All object keys, those of old versions and delete markers included."""
         pages = self.client("s3").get_paginator("list_object_versions")
-        found = pages.paginate(Bucket=self.name).build_full_result()
+        found = pages.paginate(Bucket=self.bucket).build_full_result()
         listed = found.get("Versions", []) + found.get("DeleteMarkers", [])
         return sorted({version["Key"] for version in listed})
 
     def uploads(self) -> list[str]:
-        found = self.client("s3").list_multipart_uploads(Bucket=self.name)
+        found = self.client("s3").list_multipart_uploads(Bucket=self.bucket)
         return [upload["Key"] for upload in found.get("Uploads", [])]
 
     def bytes_of(self, key: str) -> bytes:
-        body: bytes = self.client("s3").get_object(Bucket=self.name, Key=key)["Body"].read()
+        body: bytes = self.client("s3").get_object(Bucket=self.bucket, Key=key)["Body"].read()
         return body
 
     # --- what must hold ---------------------------------------------------------------------

@@ -1,0 +1,75 @@
+"""`ObjectHistory` kept on S3: what only a restore does with the bucket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from app.aws.s3 import S3ObjectStore, _key_of, _missing_or
+from app.aws.s3_client import S3Error, is_document, text_of
+from app.aws.s3_reading import is_range
+from app.aws.s3_upload import MiB
+from app.aws.sigv4 import uri_encode
+from app.storage import deadline
+from app.storage.errors import Unavailable
+from app.storage.objects import KeptVersion
+
+_PIECE = 8 * MiB
+# S3 answers once the copy is made, which takes long for a large object.
+_COPY_SECONDS = 600.0
+
+
+class S3ObjectHistory(S3ObjectStore):
+    """The bucket, with the rights of a restore."""
+
+    async def history(self, key: str) -> list[KeptVersion]:
+        pages = self._pages(
+            "ListObjectVersions", "versions", key, "version-id-marker", deadline.end()
+        )
+        found = []
+        async for page in pages:
+            for element in page:
+                kind = element.tag.rpartition("}")[2]
+                if kind in ("Version", "DeleteMarker") and _key_of(page, element, "Key") == key:
+                    size = int(text_of(element, "Size")) if kind == "Version" else None
+                    latest = text_of(element, "IsLatest") == "true"
+                    found.append(KeptVersion(text_of(element, "VersionId"), size, latest))
+        return found
+
+    async def open_kept(self, key: str, version: KeptVersion) -> AsyncIterator[bytes]:
+        for first in range(0, version.size or 0, _PIECE):
+            last = min(first + _PIECE, version.size or 0) - 1
+            try:
+                reply = await self._client.call(
+                    "GetObject",
+                    "GET",
+                    key,
+                    query=[("versionId", version.id)],
+                    headers=[("range", f"bytes={first}-{last}")],
+                    ends=deadline.end(),
+                )
+            except S3Error as error:
+                raise _missing_or(error) from error
+            part = is_range(reply.status, reply.headers, first)
+            if not part or len(reply.body) != last - first + 1:
+                raise Unavailable("The bucket sent other bytes than asked for.")
+            yield reply.body
+
+    async def unhide(self, key: str, marker: KeptVersion) -> None:
+        if marker.size is not None or not marker.id:
+            raise ValueError("only a marker may be removed, by its id")
+        await self._remove("DeleteObject", key, [("versionId", marker.id)], deadline.end())
+
+    async def renew(self, key: str, version: KeptVersion) -> None:
+        source = f"/{self._bucket}/{uri_encode(key, keep_slash=True)}?versionId={version.id}"
+        try:
+            await self._client.call(
+                "CopyObject",
+                "PUT",
+                key,
+                headers=[("x-amz-copy-source", source)],
+                seconds=_COPY_SECONDS,
+                # S3 may say 200 before it knows.
+                check=lambda reply: is_document(reply.body, "CopyObjectResult"),
+            )
+        except S3Error as error:  # larger than 5 GiB, for one
+            raise _missing_or(error) from error
