@@ -44,8 +44,6 @@ locals {
 
   arn_prefix   = "arn:${local.partition}:iam::${local.account}"
   boundary_arn = "${local.arn_prefix}:policy/${var.name}-boundary"
-  plan_arn     = "${local.arn_prefix}:role/${var.name}-ci-plan"
-  apply_arn    = "${local.arn_prefix}:role/${var.name}-ci-apply"
 
   state_arn = "arn:${local.partition}:s3:::${var.state_bucket}"
 }
