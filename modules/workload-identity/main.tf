@@ -87,8 +87,8 @@ locals {
 }
 
 resource "aws_iam_role" "this" {
-  # IAM is one for all regions, so two regions of an account need two names.
-  name                 = "${var.name}-service-${local.region}"
+  # IAM is one for all regions: two regions of an account need two prefixes.
+  name                 = "${var.name}-service"
   description          = "The service ${var.namespace}/${var.service_account} of ${var.name} in ${local.region}"
   permissions_boundary = var.permissions_boundary_arn
 

@@ -1,12 +1,12 @@
 variable "name" {
-  description = "Prefix of everything that the module names, such as strongroom-dev."
+  description = "Prefix of everything that the module names, such as strongroom-dev; another one in each region of an account."
   type        = string
   nullable    = false
 
   validation {
-    # The role is named <name>-service-<region>, and a role's name has at most 64 characters.
-    condition     = can(regex("^[a-z][a-z0-9-]{0,34}[a-z0-9]$", var.name))
-    error_message = "name must be 2 to 36 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen: choose a shorter or plainer one, such as strongroom-dev."
+    # The role is named <name>-service, and a role's name has at most 64 characters.
+    condition     = can(regex("^[a-z][a-z0-9-]{0,54}[a-z0-9]$", var.name))
+    error_message = "name must be 2 to 56 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen: choose a shorter or plainer one, such as strongroom-dev."
   }
 }
 
