@@ -1,4 +1,4 @@
-"""Terraform's provider, fetched once and kept, as nothing is fetched through the emulator's proxy."""
+"""Terraform's provider, fetched once and kept: nothing is fetched through the emulator's proxy."""
 
 from __future__ import annotations
 

@@ -16,6 +16,8 @@ _PUBLISHED = {"dev": "111122223333", "staging": "222233334444", "prod": "3333444
 _REGIONS = ("eu-central-1", "eu-west-1")
 
 _ACCOUNT_ID = re.compile(r"""^\s*account_id\s*=\s*"(\d{12})"\s*(#.*)?$""", re.MULTILINE)
+_DISPOSABLE = re.compile(r"^\s*disposable\s*=\s*true\b", re.MULTILINE)
+_ROLE = re.compile(r'"arn:aws:iam::\d{12}:role/([\w+=,.@-]+)"')
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,22 @@ def units(environment: str, live: Path = LIVE) -> list[Unit]:
     return [Unit(environment, f.parents[1].name, f.parent.name, f.parent) for f in files]
 
 
+def disposable(environment: str, live: Path = LIVE) -> bool:
+    return bool(_DISPOSABLE.search(_account_file(live, environment)))
+
+
+def operators(environment: str, live: Path = LIVE) -> list[str]:
+    """Names of the roles that `account.hcl` expects to be there."""
+    return sorted(set(_ROLE.findall(_account_file(live, environment))))
+
+
 def _account_id(live: Path, profile: str) -> str:
-    try:
-        text = (live / profile / "account.hcl").read_text()
-    except OSError:
-        return _PUBLISHED[profile]
-    found = _ACCOUNT_ID.search(text)
+    found = _ACCOUNT_ID.search(_account_file(live, profile))
     return found.group(1) if found else _PUBLISHED[profile]
+
+
+def _account_file(live: Path, environment: str) -> str:
+    try:
+        return (live / environment / "account.hcl").read_text()
+    except OSError:
+        return ""
