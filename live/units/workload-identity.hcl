@@ -28,7 +28,7 @@ inputs = {
   name              = local.here.name
   oidc_provider_arn = dependency.cluster.outputs.oidc_provider_arn
   oidc_issuer       = dependency.cluster.outputs.oidc_issuer
-  namespace         = "${local.here.project.name}-${local.here.environment}"
+  namespace         = local.here.name
   service_account   = local.here.project.name
 
   table_arn  = dependency.document_store.outputs.regions[local.here.region.name].table_arn
