@@ -14,6 +14,8 @@ import threading
 import hypercorn.config
 import ministack.app
 
+from scripts.live_local import additions
+
 
 def _end_with_parent() -> None:
     while os.read(0, 1):  # not through `sys.stdin`, whose lock would break the interpreter's end
@@ -31,5 +33,6 @@ if __name__ == "__main__":
     # HTTP/2 in pure Python costs it more than the connections that it saves.
     hypercorn.config.Config.alpn_protocols = ["http/1.1"]
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    additions.install()
     sys.argv[1:] = []
     ministack.app.main()

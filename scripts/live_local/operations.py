@@ -36,9 +36,10 @@ UNREVIEWED = "STRONGROOM_UNREVIEWED"
 _LOCK_TIMEOUT = "5m"
 # Of Terraform's and Terragrunt's output, what tells how far a run is, and what went wrong.
 _PREFIX = re.compile(r"^(\d\d:\d\d:\d\d\.\d+ +\w+ +)?(?:\[(\S+)\] )?(?:terraform: )?")
+# Each resource by itself would be hundreds of lines; one that takes long is told now and then.
 _WORTH = re.compile(
-    r"(: (Creation|Modifications|Destruction) complete after|Still (creating|modifying|destroying)"
-    r"|^(Apply|Destroy) complete!|^Error|^wave:|rror: |^making |^planning |^applying )"
+    r"((Apply|Destroy) complete!|rror: |^(wave|planning|applying|making)\b"
+    r"|Still (creating|modifying|destroying)\.\.\. \[.*(\b30|m00)s elapsed)"
 )
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
