@@ -19,7 +19,7 @@ even if one restarts while the next version is being tried. */}}
   "AWS_ENDPOINT_URL_S3" .Values.aws.endpoints.s3
   "HTTPS_PROXY" .Values.proxy.https
   "HTTP_PROXY" .Values.proxy.http
-  "NO_PROXY" .Values.proxy.no
+  "NO_PROXY" .Values.proxy.exceptions
 -}}
 {{- if $value }}{{ $_ := set $data $name $value }}{{ end -}}
 {{- end -}}
