@@ -68,7 +68,6 @@ def _check(
         for name in allow_destroy
         if name not in record.allow_destroy
     ]
-    reasons += [f"{unit}: it could not be planned" for unit in record.failed]
     if reasons:
         told = "\n".join(f"  - {reason}" for reason in reasons)
         raise Refused(f"{record.id} is not applied, and nothing was touched:\n{told}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ def reasons(
 ) -> Iterator[str]:
     """Why this command must not run; nothing if it may."""
     yield from verdicts.unlocked(os.environ, arguments)
+    yield from _backend(Path("backend.tf"))
     if "apply" not in arguments:
         return
     plan = _plan_file(arguments)
@@ -37,6 +39,12 @@ def reasons(
         )
     if plan is not None:
         yield from verdicts.blast(unit, changes.read(_shown(plan)))
+
+
+def _backend(generated: Path) -> Iterator[str]:
+    """The hook runs where Terraform does, beside the backend that root.hcl generated."""
+    if not re.search(r"^\s*use_lockfile\s*=\s*true\s*$", generated.read_text(), re.MULTILINE):
+        yield "the state is not locked: remote_state in live/root.hcl must say use_lockfile = true"
 
 
 def _plan_file(arguments: Collection[str]) -> Path | None:

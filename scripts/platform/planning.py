@@ -71,7 +71,9 @@ def plan(
             failed=[unit for unit in run.failed if unit not in waiting],
             allow_destroy=sorted(allow_destroy),
         )
-        return Planned(record, _failures(account, run, record), _store(store, record, files, preview))
+        return Planned(
+            record, _failures(account, run, record), _store(store, record, files, preview)
+        )
     finally:
         shutil.rmtree(files, ignore_errors=True)
 
@@ -98,7 +100,7 @@ def _plans(account: Account, units: list[str], run: terragrunt.Run, files: Path)
 
 
 def _waiting(account: Account, plans: list[UnitPlan], failed: list[str]) -> dict[str, list[str]]:
-    """Of those that have no plan, the ones that need outputs of a unit that is yet to be applied."""
+    """Units without a plan that need outputs of another that is yet to be applied."""
     changing = {plan.unit for plan in plans if plan.summary.outputs}
     waiting: dict[str, list[str]] = {}
     for unit in account.units:
@@ -111,13 +113,17 @@ def _waiting(account: Account, plans: list[UnitPlan], failed: list[str]) -> dict
 def _failures(account: Account, run: terragrunt.Run, record: Record) -> str:
     if not record.failed:
         return ""
-    return "\n".join([run.errors, *(lock.tell(account) for lock in state.locks(account, run.failed))])
+    return "\n".join(
+        [run.errors, *(lock.tell(account) for lock in state.locks(account, run.failed))]
+    )
 
 
 def _store(store: Store, record: Record, files: Path, preview: bool) -> str:
     if preview:
         return "not stored: it is a preview, and may hold mock outputs"
     (files / "terragrunt.log").chmod(0o600)
+    for unit in record.failed:
+        shutil.rmtree(files / unit, ignore_errors=True)  # what Terraform leaves of a failed plan
     kept = store.keep(record, files)
     refused = store.upload(record.id)
     if refused:

@@ -84,7 +84,7 @@ def _answers(ask: Any, good: Any, bucket: str) -> bool:
 
 
 def _versioned(answer: Any) -> bool:
-    return answer["Status"] == "Enabled"
+    return bool(answer["Status"] == "Enabled")
 
 
 def _encrypted(answer: Any) -> bool:

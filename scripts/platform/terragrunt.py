@@ -98,9 +98,7 @@ def run_all(
         results = _results(report)
     missing = {unit: "did not run" for unit in units if unit not in results}
     failed = [unit for unit, result in (results | missing).items() if result != "succeeded"]
-    return Run(
-        results | missing, _errors(lines), time.monotonic() - started, log, sorted(failed)
-    )
+    return Run(results | missing, _errors(lines), time.monotonic() - started, log, sorted(failed))
 
 
 def _results(report: Path) -> dict[str, str]:

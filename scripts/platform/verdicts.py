@@ -7,10 +7,13 @@ import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from scripts.platform.accounts import Account
 from scripts.platform.changes import Summary
-from scripts.platform.records import Record
+
+if TYPE_CHECKING:
+    from scripts.platform.accounts import Account
+    from scripts.platform.records import Record
 
 OLDEST = datetime.timedelta(hours=24)
 
@@ -38,6 +41,7 @@ def of(
 ) -> Verdict:
     """Everything, not the first that is found."""
     refused = [*_origin(record, account, commit, uncommitted, oldest), *unlocked(os.environ)]
+    refused += [f"{unit}: it could not be planned" for unit in record.failed]
     careful: list[str] = []
     for unit in record.units:
         refused += [f"{unit.unit}: {why}" for why in blast(unit.unit, unit.summary, record)]
