@@ -174,6 +174,8 @@ def operation_of(head: bytes) -> str:
     if target is not None:
         return target[1].decode()
     method, address, _ = line.split(" ")
+    if b"\r\nx-amz-copy-source:" in head:
+        return "CopyObject"
     names = {part.partition("=")[0] for part in address.partition("?")[2].split("&")}
     for (verb, name), operation in _BY_QUERY.items():
         if verb == method and name in names:

@@ -621,12 +621,14 @@ def test_no_fault_of_any_call_makes_a_verification_lie(
 # --- the commands ---------------------------------------------------------------------------
 
 
-def run(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(
+    world: World, *arguments: str, module: str = "app", **more: str
+) -> subprocess.CompletedProcess[str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
     return subprocess.run(
-        [sys.executable, "-m", "app", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
-        env={**kept, **world.variables},
+        env={**kept, **world.variables, **more},
         capture_output=True,
         text=True,
         timeout=60,
