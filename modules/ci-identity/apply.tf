@@ -6,7 +6,11 @@ locals {
   writes_here = {
     # RunInstances is asked of whoever makes a node group with a launch template.
     ec2 = {
-      resources = ["arn:${local.partition}:ec2:*:${local.account}:*", "arn:${local.partition}:ec2:*::image/*"]
+      resources = [
+        "arn:${local.partition}:ec2:*:${local.account}:*",
+        "arn:${local.partition}:ec2:*::image/*",
+        "arn:${local.partition}:ec2:*::snapshot/*",
+      ]
       actions = [
         "ec2:AllocateAddress",
         "ec2:AssociateAddress",

@@ -29,6 +29,8 @@ locals {
           "kms:*",
           "logs:*",
           "s3:*",
+          "servicequotas:Get*",
+          "servicequotas:List*",
           "sts:GetCallerIdentity",
         ]
         Resource = "*"
@@ -44,7 +46,7 @@ locals {
         # The boundary, CI's own roles and whom they trust: for an administrator's session alone.
         Sid       = "NotItself"
         Effect    = "Deny"
-        NotAction = ["iam:Get*", "iam:List*", "sts:AssumeRoleWithWebIdentity"]
+        NotAction = ["iam:Get*", "iam:List*"]
         Resource = [
           local.boundary_arn,
           "${local.arn_prefix}:policy/${var.name}-ci-*",

@@ -4,125 +4,68 @@
 # summary; the file that is applied is made by a job of the apply environment. See README.md.
 
 locals {
-  # AWS knows no narrower resource for most of these: a list is of all, and what describes a thing
-  # by its id does not know its ARN.
-  reads_anywhere = [
+  # Lists are of no resource, and what is looked up by its id has no ARN yet: so these are of all
+  # there is in the account, in its regions. None of them tells what is in a thing.
+  reads = [
     "autoscaling:Describe*",
+    "dynamodb:Describe*",
+    "dynamodb:GetResourcePolicy",
+    "dynamodb:ListTagsOfResource",
     "ec2:Describe*",
     "ec2:GetManagedPrefixListEntries",
     "ec2:GetSecurityGroupsForVpc",
-    "ecr:DescribeRegistry",
+    "ecr:Describe*",
+    "ecr:GetLifecyclePolicy",
     "ecr:GetRegistryPolicy",
     "ecr:GetRegistryScanningConfiguration",
-    "eks:DescribeAddonConfiguration",
-    "eks:DescribeAddonVersions",
-    "eks:DescribeClusterVersions",
-    "eks:ListAccessPolicies",
-    "eks:ListClusters",
+    "ecr:GetRepositoryPolicy",
+    "ecr:ListImages",
+    "ecr:ListTagsForResource",
+    "eks:Describe*",
+    "eks:List*",
+    "iam:Get*",
+    "iam:List*",
+    "kms:DescribeKey",
+    "kms:GetKeyPolicy",
+    "kms:GetKeyRotationStatus",
     "kms:ListAliases",
+    "kms:ListGrants",
+    "kms:ListKeyPolicies",
     "kms:ListKeys",
+    "kms:ListResourceTags",
     "logs:DescribeLogGroups",
+    "logs:ListTagsForResource",
+    "logs:ListTagsLogGroup",
+    "servicequotas:GetServiceQuota",
+    "servicequotas:ListServiceQuotas",
   ]
 
-  reads_here = {
-    dynamodb = {
-      resource = "table/*"
-      actions  = ["dynamodb:Describe*", "dynamodb:GetResourcePolicy", "dynamodb:ListTagsOfResource"]
-    }
-    ecr = {
-      resource = "repository/*"
-      actions = [
-        "ecr:DescribeImageScanFindings",
-        "ecr:DescribeImages",
-        "ecr:DescribeRepositories",
-        "ecr:GetLifecyclePolicy",
-        "ecr:GetRepositoryPolicy",
-        "ecr:ListImages",
-        "ecr:ListTagsForResource",
-      ]
-    }
-    eks = {
-      resource = "*"
-      actions = [
-        "eks:DescribeAccessEntry",
-        "eks:DescribeAddon",
-        "eks:DescribeCluster",
-        "eks:DescribeNodegroup",
-        "eks:DescribePodIdentityAssociation",
-        "eks:DescribeUpdate",
-        "eks:ListAccessEntries",
-        "eks:ListAddons",
-        "eks:ListAssociatedAccessPolicies",
-        "eks:ListNodegroups",
-        "eks:ListPodIdentityAssociations",
-        "eks:ListTagsForResource",
-        "eks:ListUpdates",
-      ]
-    }
-    kms = {
-      resource = "key/*"
-      actions = [
-        "kms:DescribeKey",
-        "kms:GetKeyPolicy",
-        "kms:GetKeyRotationStatus",
-        "kms:ListGrants",
-        "kms:ListKeyPolicies",
-        "kms:ListResourceTags",
-      ]
-    }
-    logs = {
-      resource = "log-group:*"
-      actions  = ["logs:ListTagsForResource", "logs:ListTagsLogGroup"]
-    }
-  }
+  # ListBucket is how one learns that a bucket is there; it tells the names of objects, which are ids.
+  bucket_reads = ["s3:Get*Configuration", "s3:GetBucket*", "s3:ListBucket", "s3:ListTagsForResource"]
 
-  # What a bucket is, never what is in it. ListBucket is how one learns that it exists, and tells
-  # the names of objects, which are ids.
-  reads_buckets = ["s3:Get*Configuration", "s3:GetBucket*", "s3:ListBucket", "s3:ListTagsForResource"]
-
-  reads_iam = ["iam:Get*", "iam:List*"]
-
-  reads = concat(
-    [
-      {
-        Sid      = "ReadRegions"
-        Effect   = "Allow"
-        Action   = local.reads_anywhere
-        Resource = "*"
-      },
-      {
-        Sid       = "ReadBuckets"
-        Effect    = "Allow"
-        Action    = local.reads_buckets
-        Resource  = "arn:${local.partition}:s3:::*"
-        Condition = { StringEquals = { "aws:ResourceAccount" = local.account } }
-      },
-      {
-        Sid      = "ReadIam"
-        Effect   = "Allow"
-        Action   = local.reads_iam
-        Resource = "${local.arn_prefix}:*"
-      },
-    ],
-    [
-      for service, read in local.reads_here : {
-        Sid      = "Read${title(service)}"
-        Effect   = "Allow"
-        Action   = read.actions
-        Resource = "arn:${local.partition}:${service}:*:${local.account}:${read.resource}"
-      }
-    ],
-    [
-      {
-        # IAM is of no region, and a bucket's region is asked of another.
-        Sid       = "NoOtherRegion"
-        Effect    = "Deny"
-        NotAction = ["iam:*", "s3:*", "sts:*"]
-        Resource  = "*"
-        Condition = { StringNotEquals = { "aws:RequestedRegion" = sort(tolist(var.regions)) } }
-      },
-    ],
-  )
+  read_statements = [
+    {
+      Sid      = "Read"
+      Effect   = "Allow"
+      Action   = local.reads
+      Resource = "*"
+    },
+    {
+      Sid       = "ReadBuckets"
+      Effect    = "Allow"
+      Action    = local.bucket_reads
+      Resource  = "arn:${local.partition}:s3:::*"
+      Condition = { StringEquals = { "aws:ResourceAccount" = local.account } }
+    },
+    {
+      # IAM is of no region, and a bucket's region is asked of another.
+      Sid       = "NoOtherRegion"
+      Effect    = "Deny"
+      NotAction = ["iam:*", "s3:*", "sts:*"]
+      Resource  = "*"
+      Condition = { StringNotEquals = { "aws:RequestedRegion" = sort(tolist(var.regions)) } }
+    },
+  ]
 
   states = "${local.state_arn}/*.tfstate"
   locks  = "${local.state_arn}/*.tflock"
@@ -208,11 +151,7 @@ locals {
         Sid    = "NothingElse"
         Effect = "Deny"
         NotAction = concat(
-          local.reads_anywhere,
-          local.reads_buckets,
-          local.reads_iam,
-          flatten([for read in values(local.reads_here) : read.actions]),
-          ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"],
+          local.reads, local.bucket_reads, ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"],
         )
         Resource = "*"
       },
@@ -223,9 +162,10 @@ locals {
 # A policy of its own, since apply reads the same, and a role's inline policies have room for 10,240
 # characters alone.
 resource "aws_iam_policy" "reads" {
+  #checkov:skip=CKV_AWS_355:it reads configuration alone, and most of what lists or describes has no resource in IAM
   name        = "${var.name}-ci-reads"
   description = "What plans and applies read: configuration, no content"
-  policy      = jsonencode({ Version = "2012-10-17", Statement = local.reads })
+  policy      = jsonencode({ Version = "2012-10-17", Statement = local.read_statements })
 }
 
 resource "aws_iam_role" "plan" {
