@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import time
 import urllib.request
@@ -19,6 +20,7 @@ from app.aws.credentials import CredentialSource
 from app.aws.endpoints import Endpoint
 from app.aws.s3 import LengthMismatch, S3ObjectStore
 from app.aws.s3_client import Payload, S3Error
+from app.aws.s3_history import S3ObjectHistory
 from app.aws.transport import Transport
 from app.storage.errors import ObjectMissing, Unavailable
 from app.storage.objects import ObjectStore
@@ -73,13 +75,15 @@ def bucket(s3_engine: Engine) -> Bucket:
 
 
 @pytest.fixture
-async def adapter(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[S3ObjectStore]:
+async def adapter(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[S3ObjectHistory]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", bucket.engine.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", bucket.engine.secret_key)
     credentials = CredentialSource()
     await credentials.start()
     transport = Transport(max_connections=16)
-    store = S3ObjectStore(
+    store = S3ObjectHistory(
         transport,
         Endpoint.parse(bucket.engine.url),
         bucket.engine.region,
@@ -335,3 +339,59 @@ async def test_a_missing_bucket_is_no_missing_object(
     for last in (10, 10 * MiB):
         with pytest.raises(Unavailable):
             await read(object_store, KEY, 0, last)
+
+
+# --- after a restore ------------------------------------------------------------------------
+
+
+async def test_a_key_tells_its_history(bucket: Bucket, adapter: S3ObjectHistory) -> None:
+    bucket.keep_versions()
+    assert await adapter.history(KEY) == []
+    for body in (b"first", b"second!"):
+        bucket.client.put_object(Bucket=bucket.name, Key=KEY, Body=body)
+    bucket.client.put_object(Bucket=bucket.name, Key=KEY + "0", Body=b"another's")
+    bucket.client.delete_object(Bucket=bucket.name, Key=KEY)
+    found = await adapter.history(KEY)
+    assert [one.size for one in found if one.size is not None] == [7, 5]
+    assert [(one.size, one.latest) for one in found if one.size is None] == [(None, True)]
+    objects = [one for one in found if one.size is not None]
+    bodies = [b"".join([chunk async for chunk in adapter.open_kept(KEY, one)]) for one in objects]
+    assert bodies == [b"second!", b"first"]
+
+
+async def test_a_marker_is_removed_and_nothing_else(
+    bucket: Bucket, adapter: S3ObjectHistory
+) -> None:
+    bucket.keep_versions()
+    bucket.client.put_object(Bucket=bucket.name, Key=KEY, Body=b"hidden")
+    before = await adapter.history(KEY)
+    bucket.client.delete_object(Bucket=bucket.name, Key=KEY)
+    with pytest.raises(ObjectMissing):
+        await adapter.size(KEY)
+    [marker] = [one for one in await adapter.history(KEY) if one.size is None]
+    for _ in range(2):  # a repetition after a lost answer
+        await adapter.unhide(KEY, marker)
+    assert await adapter.history(KEY) == before
+    assert await adapter.size(KEY) == 6
+    with pytest.raises(ValueError, match="marker"):
+        await adapter.unhide(KEY, before[0])
+    assert await adapter.history(KEY) == before
+
+
+async def test_an_older_version_is_copied_on_top_of_all_others(
+    bucket: Bucket, adapter: S3ObjectHistory
+) -> None:
+    bucket.keep_versions()
+    body = data_of(9 * MiB)  # in two pieces
+    for content in (body, b"wrong"):
+        bucket.client.put_object(Bucket=bucket.name, Key=KEY, Body=content)
+    bucket.client.delete_object(Bucket=bucket.name, Key=KEY)
+    before = await adapter.history(KEY)
+    old = next(one for one in before if one.size == len(body))
+    assert b"".join([chunk async for chunk in adapter.open_kept(KEY, old)]) == body
+    await adapter.renew(KEY, old)
+    assert await read(adapter, KEY, 0, len(body) - 1) == body
+    after = await adapter.history(KEY)
+    assert {one.id for one in before} < {one.id for one in after}
+    with pytest.raises((ObjectMissing, Unavailable)):
+        await adapter.renew(KEY, dataclasses.replace(old, id="nowhere"))
