@@ -104,11 +104,7 @@ def _note(store: Store, record: Record, arn: str, run: terragrunt.Run) -> None:
         "results": run.results,
         "allow_destroy": record.allow_destroy,
     }
-    content = (json.dumps(note, indent=2, sort_keys=True) + "\n").encode()
-    local = store.folder / record.id
-    local.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (local / "applied.json").write_bytes(content)
-    store.put(record.id, "applied.json", content)
+    store.note(record, "applied.json", (json.dumps(note, indent=2) + "\n").encode())
 
 
 def _raise_failure(account: Account, run: terragrunt.Run) -> None:

@@ -123,7 +123,7 @@ def administrator(account: Account) -> Iterator[Finding]:
     arn = account.caller["arn"]
     if arn.endswith(":root"):
         yield wrong("this is the account's root: use a role instead.", _OPERATOR)
-    elif _name(arn) == f"{account.project['name']}-{account.environment}-apply":
+    elif _name(arn) == f"{account.project['name']}-{account.environment}-ci-apply":
         yield ok(f"this session is the apply role: {arn}")
     elif "AdministratorAccess" in _policies(account, arn):
         yield ok(f"this session is an administrator: {arn}")

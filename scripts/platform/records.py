@@ -145,6 +145,14 @@ class Store:
             raise PlatformError(f"no plan of {env} here: python -m scripts.platform plan {env}")
         return found[-1].parent.name
 
+    def note(self, record: Record, name: str, content: bytes) -> None:
+        """Beside the plan, here and in the bucket."""
+        here = self.folder / record.id
+        here.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (here / RECORD).write_bytes(record.content())
+        (here / name).write_bytes(content)
+        self._put(record.id, name, content)
+
     def forget_files(self, id_: str) -> None:
         """Leave the record alone: what is applied needs no more plan files here."""
         for name in (planfiles.PLAN, planfiles.JSON):
@@ -168,12 +176,12 @@ class Store:
         kept = self.folder / id_
         try:
             for file in sorted(path for path in kept.rglob("*") if path.is_file()):
-                self.put(id_, file.relative_to(kept).as_posix(), file.read_bytes())
+                self._put(id_, file.relative_to(kept).as_posix(), file.read_bytes())
         except ClientError as error:
             return str(error)
         return None
 
-    def put(self, id_: str, name: str, content: bytes) -> None:
+    def _put(self, id_: str, name: str, content: bytes) -> None:
         self._s3.put_object(
             Bucket=self._account.backend["bucket"],
             Key=self._prefix(id_) + name,
@@ -195,7 +203,7 @@ class Store:
         """The record and its files, from here or else from the bucket, in a folder of our own:
         nobody changes them between the check and the apply."""
         here = self.folder / id_
-        if here.is_dir():
+        if (here / RECORD).is_file():
             shutil.copytree(here, target, dirs_exist_ok=True)
         else:
             for name, content in self._stored(id_):
