@@ -1,0 +1,425 @@
+"""Whatever it is set to, the chart renders what Kubernetes takes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deploy import chart
+from tests.deploy.chart import ALL, CHART, PLACES, WAYS, Manifest, kinds, one, pods
+
+LONG = "a-release-whose-name-is-as-long-as-helm-allows-it-abc"
+
+
+@pytest.fixture(scope="module")
+def definitions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All schemas as kubeconform wants them: self-contained, and refusing unknown fields."""
+    folder = tmp_path_factory.mktemp("definitions")
+    for version in chart.KUBERNETES:
+        source = chart.schemas() / f"v{version}-local-strict"
+        shared = json.loads((source / "_definitions.json").read_text())["$defs"]
+        (folder / version).mkdir()
+        for kind in BUILT_IN:
+            schema = json.loads((source / f"{kind}.json").read_text())
+            (folder / version / f"{kind}.json").write_text(self_contained(schema, shared))
+    for crd in chart.rollouts_crds() + chart.monitoring_crds():
+        spec = crd["spec"]
+        for version in spec["versions"]:
+            name = f"{spec['names']['kind'].lower()}_{version['name']}.json"
+            schema = version["schema"]["openAPIV3Schema"]
+            (folder / name).write_text(json.dumps(strict(schema)))
+    return folder
+
+
+BUILT_IN = (
+    "configmap-v1",
+    "cronjob-batch-v1",
+    "deployment-apps-v1",
+    "horizontalpodautoscaler-autoscaling-v2",
+    "ingress-networking-v1",
+    "job-batch-v1",
+    "networkpolicy-networking-v1",
+    "pod-v1",
+    "poddisruptionbudget-policy-v1",
+    "service-v1",
+    "serviceaccount-v1",
+)
+_REFERENCE = re.compile(r'"[^"]*#/\$defs/([^"]+)"')
+
+
+def self_contained(schema: Any, shared: dict[str, Any]) -> str:
+    """With the definitions that it refers to, which are in a file of their own."""
+    needed: dict[str, Any] = {}
+    waiting = set(_REFERENCE.findall(json.dumps(schema)))
+    while waiting:
+        name = waiting.pop()
+        needed[name] = shared[name]
+        waiting |= set(_REFERENCE.findall(json.dumps(shared[name]))) - set(needed)
+    whole = json.dumps({**schema, "$defs": needed})
+    return _REFERENCE.sub(r'"#/$defs/\1"', whole)
+
+
+def strict(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    schema = {name: strict(part) for name, part in schema.items()}
+    if schema.get("x-kubernetes-int-or-string"):
+        return {"type": ["integer", "string"]}
+    keeps = schema.get("x-kubernetes-preserve-unknown-fields") or "additionalProperties" in schema
+    # Of an object's own description; a property may be called "properties", too.
+    if isinstance(schema.get("properties"), dict) and "type" in schema and not keeps:
+        schema["additionalProperties"] = False
+    return schema
+
+
+def conforms(manifests: list[Manifest], version: str, definitions: Path, work: Path) -> str:
+    file = work / "manifests.json"
+    file.write_text("\n---\n".join(json.dumps(manifest) for manifest in manifests))
+    done = subprocess.run(
+        [
+            chart.tool("kubeconform"),
+            "-strict",
+            "-summary",
+            f"-schema-location={definitions}/{version}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json",
+            f"-schema-location={definitions}/{{{{.ResourceKind}}}}_{{{{.ResourceAPIVersion}}}}.json",
+            str(file),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return "" if done.returncode == 0 and "Skipped: 0" in done.stdout else done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("place", "way", "everything"), ALL)
+def test_it_renders_what_kubernetes_takes(
+    place: str, way: str, everything: bool, definitions: Path, tmp_path: Path
+) -> None:
+    manifests = chart.rendered(place, way, everything=everything)
+    assert conforms(manifests, "1.34.0", definitions, tmp_path) == ""
+
+
+@pytest.mark.parametrize("version", chart.KUBERNETES)
+def test_the_oldest_kubernetes_takes_it_too(
+    version: str, definitions: Path, tmp_path: Path
+) -> None:
+    for place in PLACES:
+        manifests = chart.render(place, chart.EVERYTHING, kubernetes=version)
+        assert conforms(manifests, version, definitions, tmp_path) == ""
+
+
+def test_a_field_that_does_not_exist_is_found(definitions: Path, tmp_path: Path) -> None:
+    manifests = chart.rendered("prod")
+    pods(manifests)[0].container["livenesProbe"] = {}
+    assert "livenesProbe" in conforms(manifests, "1.34.0", definitions, tmp_path)
+    manifests = chart.rendered("prod")
+    one(manifests, "Rollout")["spec"]["strategy"]["canary"]["pingpong"] = {}
+    assert "pingpong" in conforms(manifests, "1.34.0", definitions, tmp_path)
+
+
+def test_an_older_kubernetes_is_refused() -> None:
+    assert "kubeVersion: >=1.30.0-0" in chart.refusal("prod", kubernetes="1.29.9")
+    assert chart.template("prod", kubernetes="1.34.2-eks-3abbec1").returncode == 0
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_lint_is_content(place: str) -> None:
+    files = [f"--values={CHART / file}" for file in PLACES[place]]
+    done = chart.helm("lint", "--strict", str(CHART), *files, values={"image.digest": chart.DIGEST})
+    assert done.returncode == 0, done.stdout
+
+
+def test_lint_is_not_content_with_anything(tmp_path: Path) -> None:
+    copy = shutil.copytree(CHART, tmp_path / "strongroom")
+    (copy / "Chart.yaml").write_text("apiVersion: v2\nname: strongroom\nversion: one\n")
+    assert chart.helm("lint", "--strict", str(copy)).returncode != 0
+
+
+def test_dev_needs_no_argo_no_prometheus_and_no_further_value() -> None:
+    done = chart.helm("template", "strongroom", str(CHART), f"--values={CHART}/values-dev.yaml")
+    assert done.returncode == 0, done.stderr
+    groups = {
+        line.split()[1].partition("/")[0]
+        for line in done.stdout.splitlines()
+        if line.startswith("apiVersion: ")
+    }
+    assert groups == {"v1", "apps", "autoscaling", "batch", "networking.k8s.io", "policy"}
+
+
+@pytest.mark.parametrize(("place", "way", "everything"), ALL)
+def test_names_fit(place: str, way: str, everything: bool) -> None:
+    values = {**WAYS[way], **(chart.EVERYTHING if everything else {})}
+    if place == "dev":
+        values |= chart.LOAD
+    manifests = chart.render(place, values, name=LONG)
+    for manifest in manifests:
+        limit = 52 if manifest["kind"] == "CronJob" else 63
+        assert len(manifest["metadata"]["name"]) <= limit, manifest["metadata"]["name"]
+        for value in labels(manifest):
+            assert len(value) <= 63, value
+    for reference in references(manifests):
+        assert reference in {(m["kind"], m["metadata"]["name"]) for m in manifests}
+
+
+def labels(manifest: Manifest) -> Iterator[str]:
+    yield from manifest["metadata"]["labels"].values()
+    for pod in pods([manifest]):
+        yield from pod.labels.values()
+
+
+def references(manifests: list[Manifest]) -> Iterator[tuple[str, str]]:
+    """What manifests name of each other."""
+    for manifest in manifests:
+        spec = manifest.get("spec", {})
+        if manifest["kind"] == "HorizontalPodAutoscaler":
+            yield spec["scaleTargetRef"]["kind"], spec["scaleTargetRef"]["name"]
+        if manifest["kind"] == "Ingress":
+            backend = spec["rules"][0]["http"]["paths"][0]["backend"]
+            yield "Service", backend["service"]["name"]
+        if manifest["kind"] == "Rollout":
+            text = json.dumps(spec["strategy"])
+            for part in text.split('"'):
+                if part.startswith(manifest["metadata"]["name"] + "-"):
+                    kind = "AnalysisTemplate" if part.endswith(("-sli", "-smoke")) else "Service"
+                    yield kind, part
+    for pod in pods(manifests):
+        if "serviceAccountName" in pod.spec:
+            yield "ServiceAccount", pod.spec["serviceAccountName"]
+        for volume in pod.spec.get("volumes", []):
+            if volume["name"] == "script":
+                yield "ConfigMap", volume["configMap"]["name"]
+        for source in pod.container.get("envFrom", []):
+            if "configMapRef" in source:
+                yield "ConfigMap", source["configMapRef"]["name"]
+
+
+def test_long_names_stay_apart() -> None:
+    names = {
+        one(chart.render("dev", name=name), "Deployment")["metadata"]["name"]
+        for name in (LONG, LONG[:-1] + "x", "strongroom", "other")
+    }
+    assert len(names) == 4
+    assert "strongroom" in names
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "as given"])
+def test_an_upgrade_never_changes_a_selector(way: str, tmp_path: Path) -> None:
+    """A workload's selector cannot be changed: the upgrade would fail."""
+    before = chart.workload(chart.rendered("prod", way))
+    copy = shutil.copytree(CHART, tmp_path / "strongroom")
+    text = (copy / "Chart.yaml").read_text()
+    text = text.replace("version: 0.1.0", "version: 0.2.0").replace('"0.1.0"', '"0.9.9"')
+    (copy / "Chart.yaml").write_text(text)
+    after = chart.workload(
+        chart.render(
+            "prod",
+            {**WAYS[way], **chart.EVERYTHING, "image.digest": "sha256:" + "f" * 64},
+            chart=copy,
+        )
+    )
+    assert before["metadata"]["name"] == after["metadata"]["name"]
+    assert before["spec"]["selector"] == after["spec"]["selector"]
+    selected = before["spec"]["selector"]["matchLabels"].items()
+    assert selected <= after["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_another_version_of_the_chart_alone_restarts_nothing(tmp_path: Path) -> None:
+    copy = shutil.copytree(CHART, tmp_path / "strongroom")
+    text = (copy / "Chart.yaml").read_text()
+    (copy / "Chart.yaml").write_text(
+        text.replace("version: 0.1.0", "version: 0.2.0").replace('"0.1.0"', '"0.2.0"')
+    )
+    for way in WAYS:
+        before = chart.workload(chart.rendered("prod", way))
+        after = chart.workload(chart.render("prod", WAYS[way], chart=copy))
+        assert before["spec"] == after["spec"]
+        assert before["metadata"]["labels"] != after["metadata"]["labels"]
+
+
+def test_another_setting_is_another_version() -> None:
+    before = chart.workload(chart.rendered("prod"))
+    after = chart.workload(chart.render("prod", {"config.MAX_IN_FLIGHT": 100}))
+    assert before["spec"]["template"] != after["spec"]["template"]
+
+
+def test_settings_of_earlier_versions_stay() -> None:
+    """Their pods may restart, and are what an abort goes back to."""
+    for settings in kinds(chart.rendered("prod"), "ConfigMap"):
+        assert settings["immutable"] is True
+        assert settings["metadata"]["annotations"] == {
+            "helm.sh/resource-policy": "keep",
+            "argocd.argoproj.io/sync-options": "Prune=false",
+            "argocd.argoproj.io/compare-options": "IgnoreExtraneous",
+        }
+
+
+@pytest.mark.parametrize(("place", "way", "everything"), ALL)
+def test_who_selects_the_services_pods_selects_nothing_else(
+    place: str, way: str, everything: bool
+) -> None:
+    manifests = chart.rendered(place, way, everything=everything)
+    for service in kinds(manifests, "Service"):
+        wanted = service["spec"].get("selector", {}).items()
+        if not wanted:
+            continue
+        found = {pod.component for pod in pods(manifests) if wanted <= pod.labels.items()}
+        assert found == ({"load"} if service["metadata"]["name"].endswith("-load") else {"service"})
+
+
+def test_services_of_each_way() -> None:
+    def services(way: str) -> dict[str, bool]:
+        """By name, whether the chart gives the selector."""
+        return {
+            service["metadata"]["name"].removeprefix("strongroom"): "selector" in service["spec"]
+            for service in kinds(chart.rendered("prod", way), "Service")
+        }
+
+    # Where Argo Rollouts manages a selector, the chart must not: a server-side apply takes a selector
+    # as one field, so the second `helm upgrade` would end in a conflict.
+    own, managed = True, False
+    assert services("deployment") == {"": own, "-metrics": own}
+    assert services("canary by pods") == {
+        "": own,
+        "-stable": managed,
+        "-canary": managed,
+        "-metrics": own,
+    }
+    assert services("canary by alb") == services("canary by pods")
+    assert services("canary by ping and pong") == {
+        "": own,
+        "-ping": managed,
+        "-pong": managed,
+        "-canary": managed,
+        "-metrics": own,
+    }
+    assert services("blue and green") == {"": managed, "-preview": managed, "-metrics": own}
+
+
+def test_a_node_port_for_clusters_without_a_load_balancer() -> None:
+    for way in WAYS:
+        values = {**WAYS[way], "service.type": "NodePort", "service.nodePort": 30080}
+        manifests = chart.render("dev", values)
+        ports = [
+            (service["metadata"]["name"], service["spec"]["ports"][0]["nodePort"])
+            for service in kinds(manifests, "Service")
+            if service["spec"]["type"] == "NodePort"
+        ]
+        assert ports == [("strongroom", 30080)]
+
+
+def test_the_load_balancer_follows_the_weights() -> None:
+    manifests = chart.rendered("prod", "canary by ping and pong")
+    rollout = one(manifests, "Rollout")["spec"]
+    canary = rollout["strategy"]["canary"]
+    ingress = one(manifests, "Ingress")
+    backend = ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
+    assert canary["trafficRouting"]["alb"] == {
+        "ingress": ingress["metadata"]["name"],
+        "rootService": backend["name"],
+        "servicePort": 8000,
+    }
+    assert backend["port"] == {"name": "use-annotation"}
+    assert canary["pingPong"] == {
+        "pingService": "strongroom-ping",
+        "pongService": "strongroom-pong",
+    }
+    assert rollout["progressDeadlineAbort"] is True
+    assert rollout["rollbackWindow"]["revisions"] < rollout["revisionHistoryLimit"]
+
+
+def test_without_argo_the_load_balancer_goes_to_the_service() -> None:
+    for way in ("deployment", "blue and green"):
+        ingress = one(chart.rendered("prod", way), "Ingress")
+        backend = ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
+        assert backend == {"name": "strongroom", "port": {"name": "http"}}
+
+
+def test_the_autoscaler_owns_the_number_of_pods() -> None:
+    for place in PLACES:
+        for way in WAYS:
+            manifests = chart.rendered(place, way)
+            assert "replicas" not in chart.workload(manifests)["spec"]
+            target = one(manifests, "HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]
+            found = chart.workload(manifests)
+            assert target == {
+                "apiVersion": found["apiVersion"],
+                "kind": found["kind"],
+                "name": found["metadata"]["name"],
+            }
+    still = chart.render("prod", {"autoscaling.enabled": False, "workload.replicas": 4})
+    assert chart.workload(still)["spec"]["replicas"] == 4
+    assert not kinds(still, "HorizontalPodAutoscaler")
+
+
+def test_prod_is_no_smaller_than_staging_nor_that_than_dev() -> None:
+    sizes = [
+        one(chart.rendered(place), "HorizontalPodAutoscaler")["spec"]
+        for place in ("dev", "staging", "prod")
+    ]
+    for less, more in zip(sizes, sizes[1:], strict=False):
+        assert less["minReplicas"] <= more["minReplicas"]
+        assert less["maxReplicas"] <= more["maxReplicas"]
+
+
+def test_numbers_arrive_as_they_were_written() -> None:
+    """Helm reads 5368709120 as 5.36870912e+09."""
+    data = chart.settings(chart.rendered("prod", everything=True))
+    assert data["MAX_UPLOAD_BYTES"] == "5368709120"
+    assert data["RATE_LIMIT_PER_SECOND"] == "12.5"
+    assert data["APP_ENV"] == "prod"
+
+
+def test_emulated_aws_behind_a_proxy_with_its_own_authority() -> None:
+    manifests = chart.rendered("dev", everything=True)
+    data = chart.settings(manifests)
+    assert data["AWS_CA_BUNDLE"] == "/etc/strongroom/ca.crt"
+    assert data["HTTPS_PROXY"] == "http://proxy:3128"
+    assert data["NO_PROXY"] == "10.0.0.0/8"
+    assert data["AWS_ENDPOINT_URL"] == "https://aws.example:4566"
+    for pod in pods(manifests):
+        if pod.component not in {"service", "sweeper", "verify"}:
+            continue
+        # The chart's own ConfigMap comes last, so it wins.
+        assert [list(source) for source in pod.container["envFrom"]] == [
+            ["secretRef"],
+            ["configMapRef"],
+        ]
+        mounts = {mount["name"]: mount for mount in pod.container["volumeMounts"]}
+        assert mounts["ca"]["mountPath"] == "/etc/strongroom"
+        assert mounts["ca"]["readOnly"] is True
+
+
+def test_a_region_that_reads_has_no_sweeper_and_no_writing_smoke() -> None:
+    manifests = chart.rendered("prod-eu-west-1")
+    assert {job["metadata"]["name"] for job in kinds(manifests, "CronJob")} == {"strongroom-verify"}
+    (smoke,) = [p for p in pods(manifests) if p.where == "AnalysisTemplate strongroom-smoke"]
+    assert "--read-only" in smoke.container["args"]
+    assert "eu-central-1" not in json.dumps(manifests)
+
+
+def test_load_is_spread_over_a_master_and_workers() -> None:
+    manifests = chart.rendered("dev", everything=True)
+    master, worker = kinds(manifests, "Job")
+    assert worker["spec"]["parallelism"] == worker["spec"]["completions"] == 2
+    asked = master["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert "--profile=smoke" in asked
+    assert "--expect-workers=2" in asked
+    assert "--allow-host=strongroom.strongroom-dev.svc" in asked
+    address = one(manifests, "Service", "strongroom-load")["spec"]["selector"]
+    assert address.items() <= master["spec"]["template"]["metadata"]["labels"].items()
+    assert not address.items() <= worker["spec"]["template"]["metadata"]["labels"].items()
+    # A Job cannot be changed; another run is another Job.
+    again = chart.render("dev", {**chart.LOAD, "loadTest.run": "2"})
+    assert {job["metadata"]["name"] for job in kinds(again, "Job")}.isdisjoint(
+        {master["metadata"]["name"], worker["metadata"]["name"]}
+    )
