@@ -180,9 +180,8 @@ def _restore(options: argparse.Namespace) -> int:
             dry_run=options.dry_run,
         )
     except ProvisionError as error:
-        return _fail(str(error), 2)
+        return _fail(str(error), _UNFINISHED)
     state.settings_put_back += done.settings
-    state.restored_to = done.restored_to
     days = options.postpone_purges_days
     findings = 0
 
@@ -203,15 +202,13 @@ def _restore(options: argparse.Namespace) -> int:
                 keys_elsewhere=backends.other_table(there) if there else None,
                 postpone_to=_now_ms() + days * 24 * 3600 * 1000 if days else None,
             ),
+            restored_to=done.restored_to,
             dry_run=options.dry_run,
         )
         async with progress(lambda: _counts(restorer.state)):
             await restorer.run()
         findings = len(state.findings) + state.unlisted
-        report = {"dry_run": options.dry_run, **state.report()}
-        _report(report, options.json)
-        if not options.json:
-            print(f"{'newest write':<20}{report['newest_write']}")
+        _report({"dry_run": options.dry_run, **state.report()}, options.json)
 
     return _ended("restore", file, lambda: _with_backends(options, work), lambda: findings)
 
@@ -260,7 +257,7 @@ def _store(file: Path | None, state: Any) -> None:
 
 def _counts(report: Any) -> str:
     """A report's numbers in one line, for progress."""
-    values = dataclasses.asdict(report)
+    values = {item.name: getattr(report, item.name) for item in dataclasses.fields(report)}
     values["findings"] = len(values.get("findings", ()))
     shown = [f"{name} {value:,}" for name, value in values.items() if isinstance(value, int)]
     return ", ".join(([values["phase"]] if "phase" in values else []) + shown)
@@ -270,9 +267,10 @@ def _report(values: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(values, indent=2))
         return
+    width = max(15, *(len(name) for name in values))
     for name, value in values.items():
         if isinstance(value, int) and not isinstance(value, bool):
-            print(f"{name:<15} {value:,}")
+            print(f"{name:<{width}} {value:,}")
     for finding in values.get("findings", ()):
         print(f"{finding['kind']}: {finding['key']}: {finding['detail']}")
 

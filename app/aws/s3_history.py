@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ElementTree
 from collections.abc import AsyncIterator
 
 from app.aws.s3 import S3ObjectStore, _key_of, _missing_or
@@ -18,6 +19,15 @@ _PIECE = 8 * MiB
 _COPY_SECONDS = 600.0
 
 
+def _kept(element: ElementTree.Element, kind: str) -> KeptVersion:
+    size, latest = text_of(element, "Size"), text_of(element, "IsLatest") == "true"
+    if kind == "Version" and not size.isdecimal():
+        raise Unavailable("The bucket's listing makes no sense.")
+    return KeptVersion(
+        text_of(element, "VersionId"), int(size) if kind == "Version" else None, latest
+    )
+
+
 class S3ObjectHistory(S3ObjectStore):
     """The bucket, with the rights of a restore."""
 
@@ -30,9 +40,7 @@ class S3ObjectHistory(S3ObjectStore):
             for element in page:
                 kind = element.tag.rpartition("}")[2]
                 if kind in ("Version", "DeleteMarker") and _key_of(page, element, "Key") == key:
-                    size = int(text_of(element, "Size")) if kind == "Version" else None
-                    latest = text_of(element, "IsLatest") == "true"
-                    found.append(KeptVersion(text_of(element, "VersionId"), size, latest))
+                    found.append(_kept(element, kind))
         return found
 
     async def open_kept(self, key: str, version: KeptVersion) -> AsyncIterator[bytes]:
@@ -59,7 +67,7 @@ class S3ObjectHistory(S3ObjectStore):
 
     async def unhide(self, key: str, marker: KeptVersion) -> None:
         if marker.size is not None or not marker.id:
-            raise ValueError("only a marker may be removed, by its id")
+            raise RuntimeError("only a marker may be removed, by its id")
         try:
             await self._remove("DeleteObject", key, [("versionId", marker.id)], deadline.end())
         except S3Error:  # some engines refuse the id of what an unanswered try has removed

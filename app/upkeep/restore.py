@@ -12,6 +12,7 @@ restore may be killed, run twice, or beside a live service.
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -54,8 +55,8 @@ class Restoration(Verification):
     PHASES: ClassVar[tuple[str, ...]] = ("mend", "table", "bucket", "uploads", "usage", "done")
 
     settings_put_back: list[str] = field(default_factory=list)
-    restored_to: int | None = None  # the table's moment, where AWS tells it
-    newest_write: int = 0
+    restored_to: str = ""  # the table's moment, where AWS tells it
+    newest_write: str = ""
     unhidden: int = 0  # objects that a delete marker hid
     renewed: int = 0  # objects whose right version was not the newest
     completed: int = 0  # documents that lacked their version's record, or an entry
@@ -65,17 +66,15 @@ class Restoration(Verification):
     deletions_postponed: int = 0
     counters_corrected: int = 0
     purged_since: int = 0  # versions whose document's time is up, and whose bytes are gone
-    # By tenant: bytes and documents as they are held, and as the counters had them.
+    # By tenant: bytes and documents that are held; and by what its counters can be known again.
     held: dict[str, list[int]] = field(default_factory=dict)
-    counted: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+    counted: dict[str, int] = field(default_factory=dict)
 
     def report(self) -> dict[str, Any]:
         """What people want of it."""
         values = self.as_json()
         for name in ("held", "counted", "position"):
             del values[name]
-        for name in ("restored_to", "newest_write"):
-            values[name] = _when(values[name]) if values[name] else None
         return values
 
 
@@ -112,6 +111,7 @@ class Restorer(Verifier):
         content: bool = True,
         bytes_per_second: int = 0,
         wishes: Wishes | None = None,
+        restored_to: int | None = None,
         dry_run: bool = False,
     ) -> None:
         super().__init__(
@@ -124,7 +124,10 @@ class Restorer(Verifier):
             bytes_per_second=bytes_per_second,
         )
         self._wishes = wishes or Wishes()
+        self._restored_to = restored_to
         self._dry_run = dry_run
+        if restored_to is not None:
+            self.state.restored_to = _when(restored_to)
 
     def _steps(self) -> dict[str, Callable[[], Awaitable[None]]]:
         return {"mend": self._walk_to_mend, **super()._steps(), "usage": self._usage}
@@ -141,8 +144,8 @@ class Restorer(Verifier):
         if isinstance(record, OpenIntent):
             await self._confirmed(lambda: self._close(record))
         elif isinstance(record, Usage):
-            counters = self.state.counted.setdefault(record.tenant.id, {})
-            counters[str(record.counter)] = [record.bytes, record.documents]
+            known = self.state.counted.get(record.tenant.id, 0)
+            self.state.counted[record.tenant.id] = known + _mark(record)
         else:
             self._report(await _readable(lambda: self._mended(record)))
 
@@ -190,8 +193,7 @@ class Restorer(Verifier):
 
     async def _key(self, key: ApiKey) -> list[Finding]:
         """A revocation that came after the restore point is lost, and the key lives again."""
-        restored_to = self.state.restored_to
-        later = restored_to is not None and key.created_at > restored_to
+        later = self._restored_to is not None and key.created_at > self._restored_to
         if later or not key.valid(self._clock()):
             return []
         there = self._wishes.keys_elsewhere
@@ -212,7 +214,7 @@ class Restorer(Verifier):
         return []
 
     async def _make_whole(self, tenant: Tenant, document: Document) -> list[Finding]:
-        self.state.newest_write = max(self.state.newest_write, document.updated_at)
+        self.state.newest_write = max(self.state.newest_write, _when(document.updated_at))
         if document.purging:
             return []
         lacks = await self._document(tenant, document.id)
@@ -359,16 +361,20 @@ class Restorer(Verifier):
         more_documents = held_documents - sum(counter.documents for counter in counters)
         if not more_bytes and not more_documents:
             return
-        now = {str(counter.counter): [counter.bytes, counter.documents] for counter in counters}
         first = counters[0] if counters else Usage(tenant, 0, 0, 0)
         right = replace(
             first, bytes=first.bytes + more_bytes, documents=first.documents + more_documents
         )
-        if now != self.state.counted.get(tenant.id, {}):
+        if sum(map(_mark, counters)) != self.state.counted.get(tenant.id, 0):
             detail = "the tenant is at work; restore again when it is not"
             self._report([Finding("usage-differs", tenant.id, detail)])
         elif self._dry_run or await self._table.correct_usage(first, right):
             self.state.counters_corrected += 1
+
+
+def _mark(usage: Usage) -> int:
+    """Added up over a tenant's counters, it tells whether one of them has moved."""
+    return zlib.crc32(f"{usage.counter} {usage.bytes} {usage.documents}".encode())
 
 
 def _lost(version: Version, finding: Finding) -> str:

@@ -373,7 +373,7 @@ async def test_a_marker_is_removed_and_nothing_else(
         await adapter.unhide(KEY, marker)
     assert await adapter.history(KEY) == before
     assert await adapter.size(KEY) == 6
-    with pytest.raises(ValueError, match="marker"):
+    with pytest.raises(RuntimeError, match="marker"):
         await adapter.unhide(KEY, before[0])
     assert await adapter.history(KEY) == before
 
