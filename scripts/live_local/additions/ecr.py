@@ -1,8 +1,6 @@
-"""What `live/` calls for and ministack lacks, or has otherwise than AWS.
+"""The settings of a registry as a whole: its policy, and where it replicates to.
 
-- The settings of a registry as a whole, by account and region. They are kept, and no more: an
-  image that is pushed is not replicated.
-- A cluster's OIDC issuer: AWS's name for it. ministack's own names its port, which changes.
+They are kept, and no more: an image that is pushed is not replicated.
 """
 
 from __future__ import annotations
@@ -14,28 +12,15 @@ from ministack.core.responses import (
     AccountRegionScopedDict,
     error_response_json,
     get_account_id,
-    get_region,
     json_response,
 )
-from ministack.services import ecr, eks
+from ministack.services import ecr
 
 _PREFIX = "AmazonEC2ContainerRegistry_V20150921."
 _settings: Any = AccountRegionScopedDict()  # "policy" and "replication"
 
 
 def install() -> None:
-    eks._ministack_issuer_base = _issuers
-    _install_registry_settings()
-
-
-def _issuers() -> str:
-    return f"https://oidc.eks.{get_region()}.amazonaws.com"
-
-
-# --- the registry's settings --------------------------------------------------------------------
-
-
-def _install_registry_settings() -> None:
     """Before what ministack itself answers, and among what it saves."""
     handle, get_state, load = ecr.handle_request, ecr.get_state, ecr.load_persisted_state
 

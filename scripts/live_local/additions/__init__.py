@@ -1,0 +1,15 @@
+"""What `live/` sets and ministack forgets or lacks.
+
+Without these the second plan would replace what the first apply made. Each is said in
+docs/live-local.md, and each has a test that fails once ministack does it itself.
+"""
+
+from __future__ import annotations
+
+from scripts.live_local.additions import dynamodb, ec2, ecr, eks
+
+
+def install() -> None:
+    """Before ministack's first request, in its process."""
+    for addition in (dynamodb, ec2, ecr, eks):
+        addition.install()
