@@ -95,6 +95,7 @@ resource "aws_route_table_association" "public" {
 }
 
 resource "aws_eip" "nat" {
+  #checkov:skip=CKV2_AWS_19:They belong to the NAT gateways below; checkov does not follow for_each
   for_each = local.nat_zones
 
   domain = "vpc"

@@ -1,9 +1,7 @@
 # Values that would fail late, or work and be wrong, are refused before anything is planned.
 
 mock_provider "aws" {
-  mock_data "aws_region" {
-    defaults = { region = "eu-central-1" }
-  }
+  source = "./tests/mocks"
 }
 
 variables {
