@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,28 @@ def untouched(tree: LiveTree) -> Iterator[LiveTree]:
     assert {name: tree.states(name) for name in ("dev", "staging")} == before
 
 
+@pytest.fixture(scope="module")
+def made(brought_up: LiveTree, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
+    """A good plan for all refusals: its commit, its id, and a copy of its files."""
+    change(brought_up)
+    plan = planned(brought_up)
+    commit = brought_up.git("rev-parse", "HEAD").strip()
+    copy = tmp_path_factory.mktemp("plans") / plan
+    shutil.copytree(brought_up.root / ".dev/plans/dev" / plan, copy)
+    return commit, plan, copy
+
+
+@pytest.fixture
+def plan(made: tuple[str, str, Path], untouched: LiveTree) -> str:
+    """The id of a good plan, in the tree of its commit: only what the test does is wrong."""
+    commit, plan, copy = made
+    untouched.git("reset", "-q", "--hard", commit)
+    here = untouched.root / ".dev/plans/dev" / plan
+    shutil.rmtree(here, ignore_errors=True)
+    shutil.copytree(copy, here)
+    return plan
+
+
 def change(tree: LiveTree, old: str = "Boundary = var", new: str = "Changed  = var") -> None:
     tree.edit("modules/vault/main.tf", old, new)
     tree.commit("a change")
@@ -79,7 +102,7 @@ def test_the_reviewed_plan_is_applied_from_the_bucket_and_only_once(tree: LiveTr
     plan = planned(tree)
     kept = tree.root / ".dev/plans/dev" / plan
     assert kept.stat().st_mode & 0o77 == 0  # plan files hold values in clear
-    _remove(kept)  # as in another checkout: CI's, or a colleague's
+    shutil.rmtree(kept)  # as in another checkout: CI's, or a colleague's
     done = tree.platform("apply", "dev", "--plan", plan, "--verify")
     assert done.returncode == 0, done.stderr
     assert "applied: eu-central-1/vault" in done.stdout
@@ -88,8 +111,7 @@ def test_the_reviewed_plan_is_applied_from_the_bucket_and_only_once(tree: LiveTr
     assert "Saved plan is stale" in again or "is gone" in again
 
 
-def test_plans_lie_encrypted_in_the_account_s_own_bucket(tree: LiveTree) -> None:
-    plan = planned(tree)
+def test_plans_lie_encrypted_in_the_account_s_own_bucket(tree: LiveTree, plan: str) -> None:
     s3 = tree.accounts.session("dev").client("s3")
     commit, digest = plan.split("-")
     found = s3.list_objects_v2(Bucket=tree.state_bucket("dev"), Prefix=f"plans/{commit}/{digest}/")
@@ -112,11 +134,10 @@ def test_a_session_that_may_not_store_plans_has_them_here_alone(tree: LiveTree) 
     )
     key = iam.create_access_key(UserName="pf-planner")["AccessKey"]
     environ = {
-        "AWS_PROFILE": "",
         "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
         "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
     }
-    done = tree.platform("plan", "dev", "--unit", "vault", **environ)
+    done = tree.platform("plan", "dev", "--unit", "vault", profile=None, **environ)
     assert done.returncode == 0, done.stderr
     assert "the bucket took it not" in done.stderr
 
@@ -157,8 +178,7 @@ def _apply_now(tree: LiveTree) -> None:
 
 
 def test_drift_takes_several_accounts_each_with_its_own_session(tree: LiveTree) -> None:
-    environ = {"AWS_PROFILE": ""}  # the shell names none: each account's own profile is taken
-    done = tree.platform("drift", "staging", "dev", **environ)
+    done = tree.platform("drift", "staging", "dev", profile=None)
     assert "staging (account 222233334444)" in done.stdout, done.stderr
     assert "dev (account 111122223333)" in done.stdout
 
@@ -166,9 +186,7 @@ def test_drift_takes_several_accounts_each_with_its_own_session(tree: LiveTree) 
 # --- what is refused --------------------------------------------------------------------------
 
 
-def test_another_account_s_session(untouched: LiveTree) -> None:
-    change(untouched)
-    plan = planned(untouched)
+def test_another_account_s_session(untouched: LiveTree, plan: str) -> None:
     for arguments in (["plan", "dev"], ["apply", "dev", "--plan", plan], ["drift", "dev"]):
         told = refused(untouched.platform(*arguments, profile="staging"))
         assert "this session is of account 222233334444" in told
@@ -181,9 +199,7 @@ def test_another_account_s_session(untouched: LiveTree) -> None:
     assert "account" in by_hand.stderr
 
 
-def test_a_plan_of_another_commit(untouched: LiveTree) -> None:
-    change(untouched)
-    plan = planned(untouched)
+def test_a_plan_of_another_commit(untouched: LiveTree, plan: str) -> None:
     untouched.write("live/README", "another commit\n")
     untouched.commit("another")
     told = refused(untouched.platform("apply", "dev", "--plan", plan))
@@ -213,27 +229,21 @@ def test_a_plan_of_uncommitted_files(untouched: LiveTree) -> None:
     assert "modules/vault/main.tf" in told
 
 
-def test_an_old_plan(untouched: LiveTree) -> None:
-    change(untouched)
-    plan = planned(untouched)
+def test_an_old_plan(untouched: LiveTree, plan: str) -> None:
     told = refused(untouched.platform("apply", "dev", "--plan", plan, "--hours", "0"))
     assert "is the most: plan again" in told
 
 
 @pytest.mark.parametrize("name", ["tfplan.tfplan", "tfplan.json"])
-def test_a_file_that_was_altered_here(untouched: LiveTree, name: str) -> None:
-    change(untouched)
-    plan = planned(untouched)
+def test_a_file_that_was_altered_here(untouched: LiveTree, plan: str, name: str) -> None:
     file = untouched.root / ".dev/plans/dev" / plan / VAULT / name
     file.write_bytes(file.read_bytes() + b" ")
     told = refused(untouched.platform("apply", "dev", "--plan", plan))
     assert f"{VAULT}: {name} is not the file that was reviewed" in told
 
 
-def test_a_file_or_a_record_that_was_altered_in_the_bucket(untouched: LiveTree) -> None:
-    change(untouched)
-    plan = planned(untouched)
-    _remove(untouched.root / ".dev/plans/dev" / plan)
+def test_a_file_or_a_record_that_was_altered_in_the_bucket(untouched: LiveTree, plan: str) -> None:
+    shutil.rmtree(untouched.root / ".dev/plans/dev" / plan)
     s3, bucket = untouched.accounts.session("dev").client("s3"), untouched.state_bucket("dev")
     prefix = f"plans/{plan.replace('-', '/')}"
     key = f"{prefix}/{VAULT}/tfplan.tfplan"
@@ -246,6 +256,7 @@ def test_a_file_or_a_record_that_was_altered_in_the_bucket(untouched: LiveTree) 
     s3.put_object(Bucket=bucket, Key=f"{prefix}/record.json", Body=json.dumps(record).encode())
     told = refused(untouched.platform("apply", "dev", "--plan", plan))
     assert "was altered since it was reviewed" in told
+    refused(untouched.platform("show", "dev", plan))
 
 
 def test_a_plan_with_stand_ins_for_outputs(accounts: EmulatedAccounts, tmp_path: Path) -> None:
@@ -274,9 +285,7 @@ def test_a_plan_with_stand_ins_for_outputs(accounts: EmulatedAccounts, tmp_path:
     assert tree.states("dev") == {}
 
 
-def test_an_apply_without_the_lock(untouched: LiveTree) -> None:
-    change(untouched)
-    plan = planned(untouched)
+def test_an_apply_without_the_lock(untouched: LiveTree, plan: str) -> None:
     apply = ["apply", "dev", "--plan", plan]
     told = refused(untouched.platform(*apply, TF_CLI_ARGS_apply="-lock=false"))
     assert "TF_CLI_ARGS_apply turns the state's lock off" in told
@@ -285,8 +294,10 @@ def test_an_apply_without_the_lock(untouched: LiveTree) -> None:
         by_hand = untouched.terragrunt(*folder, command, "-lock=false")
         assert by_hand.returncode != 0
         assert "-lock turns the state's lock off" in by_hand.stderr
-        by_hand = untouched.terragrunt(*folder, command, TF_CLI_ARGS="-lock=false")
-        assert "TF_CLI_ARGS turns the state's lock off" in by_hand.stderr
+        variable = f"TF_CLI_ARGS_{command}"
+        by_hand = untouched.terragrunt(*folder, command, **{variable: "-lock=false"})
+        assert by_hand.returncode != 0
+        assert f"{variable} turns the state's lock off" in by_hand.stderr
 
 
 def test_an_apply_with_the_lock_off_in_the_configuration(untouched: LiveTree) -> None:
@@ -295,6 +306,8 @@ def test_an_apply_with_the_lock_off_in_the_configuration(untouched: LiveTree) ->
     assert lock
     untouched.edit("live/root.hcl", f"{lock[0]} true", f"{lock[0]} false")
     untouched.commit("no lock")
+    # As in a fresh clone: in this one Terraform notices by itself that its backend has changed.
+    shutil.rmtree(untouched.root / f"live/dev/{VAULT}/.terragrunt-cache")
     done = untouched.platform("plan", "dev", "--unit", "vault")
     assert done.returncode == 1
     assert "use_lockfile = true" in done.stderr
@@ -347,9 +360,7 @@ def test_plain_terragrunt_in_a_protected_account(untouched: LiveTree, tmp_path: 
     assert destroyed.returncode != 0
 
 
-def test_a_plan_of_another_environment(untouched: LiveTree) -> None:
-    change(untouched)
-    plan = planned(untouched)
+def test_a_plan_of_another_environment(untouched: LiveTree, plan: str) -> None:
     kept = untouched.root / ".dev/plans"
     (kept / "staging").mkdir(exist_ok=True)
     (kept / "dev" / plan).rename(kept / "staging" / plan)
@@ -364,9 +375,3 @@ def test_ids_that_lead_nowhere(untouched: LiveTree) -> None:
     assert "neither in" in told
     assert "known: dev, prod, staging" in refused(untouched.platform("plan", "production"))
     assert "There are: eu-central-1" in refused(untouched.platform("plan", "dev", "--unit", "x"))
-
-
-def _remove(folder: Path) -> None:
-    for file in sorted(folder.rglob("*"), reverse=True):
-        file.rmdir() if file.is_dir() else file.unlink()
-    folder.rmdir()

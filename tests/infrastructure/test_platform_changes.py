@@ -84,6 +84,22 @@ def test_no_resource_that_holds_data_goes_unnoticed(type_: str, actions: list[st
     assert [loss.address for loss in read(resource(type_, actions)).losses] == [f"{type_}.this"]
 
 
+def test_what_the_modules_keep_data_in_is_known() -> None:
+    kept = ("dynamodb_table", "s3_bucket", "kms_key", "ecr_repository", "eks_cluster")
+    assert {f"aws_{name}" for name in kept} <= set(changes.STATEFUL)
+    assert {"aws_cloudwatch_log_group", "aws_kms_replica_key"} <= set(changes.STATEFUL)
+
+
+def test_outputs_that_change_are_named() -> None:
+    """What depends on them cannot be applied from the same plan."""
+    same = {"actions": ["no-op"], "before": "x", "after": "x"}
+    other = {"actions": ["update"], "before": "x", "after_unknown": True}
+    summary = read(output_changes={"same": same, "other": other})
+    assert summary.outputs == ["other"]
+    assert not summary.empty
+    assert read(output_changes={"same": same}).empty
+
+
 def test_a_resource_that_is_only_forgotten_is_a_loss_too() -> None:
     """Nobody would know of it any more."""
     assert read(resource("aws_s3_bucket", ["forget"])).losses

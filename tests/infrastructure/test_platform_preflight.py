@@ -71,8 +71,8 @@ def edited(tree: LiveTree, name: str, old: str, new: str) -> Iterator[None]:
         tree.git("checkout", "-q", "--", name)
 
 
-def looked(tree: LiveTree, environment: str = "dev", **more: str) -> tuple[int, list[str]]:
-    done = tree.platform("preflight", environment, **more)
+def looked(tree: LiveTree, profile: str | None = "dev", **more: str) -> tuple[int, list[str]]:
+    done = tree.platform("preflight", "dev", profile=profile, **more)
     assert done.returncode in (0, 1), done.stderr
     return done.returncode, done.stdout.splitlines()
 
@@ -106,11 +106,10 @@ def test_of_another_account_nothing_else_is_told(tree: LiveTree) -> None:
 
 
 def test_no_session_at_all(tree: LiveTree) -> None:
-    done = tree.platform("preflight", "dev", AWS_CONFIG_FILE="/dev/null", AWS_PROFILE="")
     done = tree.platform(
         "preflight",
         "dev",
-        AWS_PROFILE="",
+        profile=None,
         AWS_CONFIG_FILE="/dev/null",
         AWS_SHARED_CREDENTIALS_FILE="/dev/null",
     )
@@ -129,8 +128,8 @@ def test_published_values_that_nobody_replaced(tree: LiveTree) -> None:
 def test_a_session_that_may_too_little(tree: LiveTree) -> None:
     iam = tree.accounts.root("dev").client("iam")
     iam.create_user(UserName="pf-reader")
-    for name in ("ReadOnlyAccess",):
-        iam.attach_user_policy(UserName="pf-reader", PolicyArn=f"arn:aws:iam::aws:policy/{name}")
+    reading = "arn:aws:iam::aws:policy/ReadOnlyAccess"
+    iam.attach_user_policy(UserName="pf-reader", PolicyArn=reading)
     allowed = {"Effect": "Allow", "Action": ["iam:List*", "sts:*"], "Resource": "*"}
     iam.put_user_policy(
         UserName="pf-reader",
@@ -138,8 +137,12 @@ def test_a_session_that_may_too_little(tree: LiveTree) -> None:
         PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [allowed]}),
     )
     key = iam.create_access_key(UserName="pf-reader")["AccessKey"]
-    environ = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_PROFILE": ""}
-    code, lines = looked(tree, AWS_SECRET_ACCESS_KEY=key["SecretAccessKey"], **environ)
+    code, lines = looked(
+        tree,
+        profile=None,
+        AWS_ACCESS_KEY_ID=key["AccessKeyId"],
+        AWS_SECRET_ACCESS_KEY=key["SecretAccessKey"],
+    )
     assert code == 1
     assert "neither an administrator nor the apply role" in the(lines, "user/pf-reader")
 
@@ -170,6 +173,7 @@ def test_a_state_bucket_that_is_open_is_not_planned_against(tree: LiveTree) -> N
     s3.create_bucket(
         Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
     )
+    s3.delete_public_access_block(Bucket=bucket)
     done = tree.platform("preflight", "staging", profile="staging")
     told = the(done.stdout.splitlines(), f"state bucket {bucket}")
     assert "it is not versioned" in told

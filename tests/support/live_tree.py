@@ -178,16 +178,17 @@ class LiveTree:
 
     # --- commands ---------------------------------------------------------------------------
 
-    def environ(self, profile: str, **more: str) -> dict[str, str]:
+    def environ(self, profile: str | None, **more: str) -> dict[str, str]:
+        """The shell of somebody who is signed in to that account, or who names none."""
         return {
-            **without_foreign(os.environ),
+            **{k: v for k, v in without_foreign(os.environ).items() if k != "AWS_PROFILE"},
             **self.accounts.environment(profile),
             **provider.environment(),
             **more,
         }
 
     def platform(
-        self, *arguments: str, profile: str = "dev", **more: str
+        self, *arguments: str, profile: str | None = "dev", **more: str
     ) -> subprocess.CompletedProcess[str]:
         return self._run(self.platform_call(*arguments), self.environ(profile, **more))
 
@@ -195,7 +196,7 @@ class LiveTree:
         return [sys.executable, "-m", "scripts.platform", *arguments]
 
     def terragrunt(
-        self, *arguments: str, profile: str = "dev", **more: str
+        self, *arguments: str, profile: str | None = "dev", **more: str
     ) -> subprocess.CompletedProcess[str]:
         call = ["terragrunt", "--non-interactive", "--no-color", *arguments]
         return self._run(call, self.environ(profile, **more))
