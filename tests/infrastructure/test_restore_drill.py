@@ -186,8 +186,8 @@ def taken_over(stack: Terraform, accounts: EmulatedAccounts) -> None:
     )
     stack.run("state", "rm", table)
     stack.run("import", "-input=false", table, NEW)
-    # In an account that is disposable, nothing is protected. The emulator does not heed the key that
-    # a restore names.
+    # In an account that is disposable, nothing is protected. The emulator does not heed the key
+    # that a restore names.
     lacking = {"deletion_protection_enabled", "tags.Name", "tags_all.Name"}
     lacking |= {"server_side_encryption"}
     assert drift(stack) == {f"{table} {attribute}" for attribute in lacking} | FORGOTTEN
