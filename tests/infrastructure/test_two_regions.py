@@ -106,7 +106,7 @@ def regions(
         """First the fence of the one that wrote, then the other's: never both at once."""
         for each in sorted(applied, key=lambda other: other == region):
             _give(applied[each], identity(each, region))
-            applied[each].apply()
+            applied[each].run("apply", "-auto-approve", "-input=false", "-no-color")
 
     for made in applied.values():
         made.apply()
