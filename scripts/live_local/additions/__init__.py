@@ -6,10 +6,10 @@ docs/live-local.md, and each has a test that fails once ministack does it itself
 
 from __future__ import annotations
 
-from scripts.live_local.additions import dynamodb, ec2, ecr, eks
+from scripts.live_local.additions import dynamodb, ec2, ecr, eks, iam
 
 
 def install() -> None:
     """Before ministack's first request, in its process."""
-    for addition in (dynamodb, ec2, ecr, eks):
+    for addition in (dynamodb, ec2, ecr, eks, iam):
         addition.install()
