@@ -42,7 +42,6 @@ from app.storage.tables import (
 from app.upkeep.at_once import at_once, each
 from app.upkeep.verify import Finding, Save, Verification, Verifier, _name, _readable
 
-_AT_ONCE = 16
 _COMPLETED = frozenset({"version-missing", "entry-missing"})
 _NOT_SO = frozenset({"bytes-missing", "size-differs", "checksum-differs"})
 
@@ -96,6 +95,8 @@ class Wishes:
 class Restorer(Verifier):
     """Mends, then verifies, mending what reading all bytes brings to light."""
 
+    AT_ONCE: ClassVar = 16  # somebody is waiting for it
+
     state: Restoration
     _table: RestoredTable
     _objects: ObjectHistory
@@ -136,7 +137,7 @@ class Restorer(Verifier):
 
     async def _walk_to_mend(self) -> None:
         async for page, position in self._table.walk(self.state.position):
-            await at_once(_AT_ONCE, each(page), self._mend)
+            await at_once(self.AT_ONCE, each(page), self._mend)
             if position is not None:
                 self._advance("mend", position)
 

@@ -19,7 +19,6 @@ from app.storage.records import ApiKey, Document, Tenant, Version, object_key, p
 from app.storage.tables import Entry, Found, GivenAnswer, Index, OpenIntent, UpkeepTable, Usage
 from app.upkeep.at_once import at_once, each
 
-_AT_ONCE = 4
 _LOOKS = 3
 _PAUSE_SECONDS = 1.0
 # A sweeper runs every few minutes; an intent that has lapsed for so long tells that none does.
@@ -101,6 +100,8 @@ class Verifier:
     does not.
     """
 
+    AT_ONCE: ClassVar = 4
+
     def __init__(
         self,
         table: UpkeepTable,
@@ -165,7 +166,7 @@ class Verifier:
 
     async def _walk_table(self) -> None:
         async for page, position in self._table.walk(self.state.position):
-            await at_once(_AT_ONCE, each(page), self._record)
+            await at_once(self.AT_ONCE, each(page), self._record)
             if position is not None:
                 self._advance("table", position)
 
@@ -277,7 +278,7 @@ class Verifier:
 
     async def _walk_bucket(self) -> None:
         async for keys in self._objects.keys(self.state.position or ""):
-            await at_once(_AT_ONCE, each(keys), self._object)
+            await at_once(self.AT_ONCE, each(keys), self._object)
             self._advance("bucket", keys[-1])
 
     async def _object(self, key: str) -> None:
@@ -306,7 +307,7 @@ class Verifier:
         return [Finding("orphan-object", key, detail)]
 
     async def _uploads(self) -> None:
-        await at_once(_AT_ONCE, self._objects.unfinished(), self._upload)
+        await at_once(self.AT_ONCE, self._objects.unfinished(), self._upload)
 
     async def _upload(self, upload: UnfinishedUpload) -> None:
         parsed = parse_object_key(upload.key)

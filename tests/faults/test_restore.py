@@ -313,6 +313,22 @@ def test_a_document_that_came_without_its_records_gets_them(
     assert planned.completed == state.completed
 
 
+def test_counters_that_move_meanwhile_are_told_and_left_alone(world: World, client: Client) -> None:
+    client.made()
+    new = restored(Backup(world))
+    [counter] = [item for item in new.items("T#") if item["SK"]["S"].startswith("USAGE")]
+    moved = int(counter["bytes"]["N"]) + 7
+
+    def save(state: Verification) -> None:
+        if state.phase == "bucket":  # a write that the walk has not seen
+            new.update(counter, bytes=moved)
+
+    state = restore(new, save=save)
+    assert (kinds(state), state.counters_corrected) == (Counter({"usage-differs": 1}), 0)
+    [after] = [item for item in new.items("T#") if item["SK"]["S"].startswith("USAGE")]
+    assert int(after["bytes"]["N"]) == moved
+
+
 def answers(world: World) -> list[dict[str, Any]]:
     return [item for item in world.items("I#") if item["state"]["S"] == "settled"]
 
