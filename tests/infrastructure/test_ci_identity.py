@@ -1,10 +1,11 @@
 """What GitHub's roles can do and who can have them: as the emulated account enforces it.
 
 In each test a refused call comes first, so that an account that enforces nothing fails it. The
-emulator evaluates trust policies with a token's claims, identity policies and boundaries; it does
-not verify a token's signature, gives an EC2 call no resource, and knows neither
-`iam:PermissionsBoundary` nor `iam:PassedToService`. For these the policies, as the account holds
-them, are worked out by `tests.support.iam`; where both can tell, both are asked.
+emulator evaluates trust policies with a token's claims, identity policies and boundaries. It does
+not verify a token's signature, gives an EC2 call no resource, and knows none of
+`iam:PassedToService`, `eks:principalArn`, `aws:CalledVia` and `kms:ViaService`. For these the
+policies, as the account holds them, are worked out by `tests.support.iam`; who may have a role is
+asked of both.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,16 @@ NAME = "strongroom-ci-test"
 STATE = f"{NAME}-tfstate"
 STATE_KEY = f"{REGION}/registry/terraform.tfstate"
 DOCUMENTS = f"{NAME}-documents"
+
+OPEN = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
+}
+
+SOMETHING = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "*"}],
+}
 
 # The last is what an answer without a body, to HEAD, comes to.
 REFUSED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403")
@@ -625,12 +637,7 @@ def test_apply_leaves_the_state_bucket_as_it_is(apply: Role) -> None:
 
 def test_apply_cannot_change_who_it_is(account: Account, apply: Role) -> None:
     client = apply.client("iam")
-    open_to_all = json.dumps(
-        {
-            "Version": "2012-10-17",
-            "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
-        }
-    )
+    open_to_all = json.dumps(OPEN)
     for arn in (role.arn for role in account.roles.values()):
         role = arn.rpartition("/")[2]
         for attempt in (
@@ -721,6 +728,23 @@ def test_apply_makes_roles_within_the_boundary_alone(account: Account, apply: Ro
     assert not apply.may("iam:DeleteRolePermissionsBoundary", role)
     assert not apply.may("iam:UpdateAssumeRolePolicy", administrators)
     assert apply.may("iam:UpdateAssumeRolePolicy", role)
+
+
+def test_apply_makes_no_role_without_the_boundary(account: Account, apply: Role) -> None:
+    client = apply.client("iam")
+    trust = json.dumps(apply.trust)
+    name = f"{NAME}-service"
+    other = "arn:aws:iam::aws:policy/AdministratorAccess"
+    make = partial(client.create_role, AssumeRolePolicyDocument=trust)
+    refused(lambda: make(RoleName=name))
+    refused(lambda: make(RoleName=name, PermissionsBoundary=other))
+    refused(lambda: make(RoleName="administrators", PermissionsBoundary=account.boundary_arn))
+    make(RoleName=name, PermissionsBoundary=account.boundary_arn)
+    refused(lambda: client.delete_role_permissions_boundary(RoleName=name))
+    refused(lambda: client.put_role_permissions_boundary(RoleName=name, PermissionsBoundary=other))
+    client.put_role_policy(RoleName=name, PolicyName="inline", PolicyDocument=json.dumps(SOMETHING))
+    client.delete_role_policy(RoleName=name, PolicyName="inline")
+    client.delete_role(RoleName=name)
 
 
 def test_apply_gives_roles_to_few_services(account: Account, apply: Role) -> None:
@@ -880,11 +904,10 @@ def test_a_bounded_administrator_stays_within(account: Account) -> None:
     ],
 )
 def test_the_boundary_denies_whatever_is_allowed(account: Account, action: str) -> None:
-    everything = {"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
     boundary = managed(account.administrator, account.boundary_arn)
-    opened = {"Statement": [*iam.statements(boundary), everything["Statement"]]}
-    assert not iam.allowed(Request(action), [everything], opened)
-    assert iam.allowed(Request("ec2:DescribeVpcs"), [everything], opened)
+    opened = {"Statement": [*iam.statements(boundary), *iam.statements(OPEN)]}
+    assert not iam.allowed(Request(action), [OPEN], opened)
+    assert iam.allowed(Request("ec2:DescribeVpcs"), [OPEN], opened)
 
 
 @pytest.mark.parametrize(
