@@ -64,7 +64,7 @@ def table(accounts: EmulatedAccounts) -> Iterator[str]:
     for profile in accounts.profiles:
         made = of(accounts, profile)
         count = sum(unit.resources for unit in made)
-        yield f"{profile} ({accounts.account_ids[profile]}): {count} resources"
+        yield f"{profile} ({accounts.account_ids[profile]}): {count} resource{'s'[: count != 1]}"
         width = max((len(unit.unit) for unit in made), default=0)
         for unit in made:
             first, *more = unit.told or [""]

@@ -86,17 +86,17 @@ class Operations:
             self._start()
             chosen = [environment] if environment else self._environments()
             inherited = self._environment()
+            there = {name: self._units_with_resources(name) for name in chosen}
             work = {
-                name: self._tear_down(name, inherited)
-                for name in chosen
-                if any(unit.resources for unit in inventory.of(self.accounts, name))
+                name: self._tear_down(name, units, inherited)
+                for name, units in there.items()
+                if units
             }
             failed = workers.run(work, self.home / "logs", lock.fileno(), say, _shown)
-            left = {name: inventory.of(self.accounts, name) for name in chosen}
+            left = {name: self._units_with_resources(name) for name in chosen}
             for name, units in left.items():
-                count = sum(unit.resources for unit in units)
-                say(f"{name}: {count or 'no'} resources left")
-            if failed or any(unit.resources for units in left.values() for unit in units):
+                say(f"{name}: {'left are ' + ', '.join(units) if units else 'nothing is left'}")
+            if failed or any(left.values()):
                 self._say_failed(failed)
                 return 1
             if environment is None:
@@ -209,15 +209,21 @@ class Operations:
         unreviewed = environment | {UNREVIEWED: name}
         return [Command(bootstrap, folder, environment), Command(apply, folder, unreviewed)]
 
-    def _tear_down(self, name: str, environment: dict[str, str]) -> list[Command]:
+    def _units_with_resources(self, name: str) -> list[str]:
+        return [made.unit for made in inventory.of(self.accounts, name) if made.resources]
+
+    def _tear_down(
+        self, name: str, units: Sequence[str], environment: dict[str, str]
+    ) -> list[Command]:
+        """Of these units alone: one that was never applied has no outputs for its dependents."""
         folder = tree.LIVE / name
         environment = environment | {"AWS_PROFILE": name}
-        destroy = _terragrunt("destroy", f"-lock-timeout={_LOCK_TIMEOUT}")
+        destroy = _terragrunt("destroy", f"-lock-timeout={_LOCK_TIMEOUT}", units=units)
         if tree.disposable(name):
             return [Command(destroy, folder, environment)]
         # Protection is a value: it is taken off first, as one more change of the account.
         overridden = environment | {DESTROY: name, UNREVIEWED: name}
-        apply = _terragrunt("apply", f"-lock-timeout={_LOCK_TIMEOUT}")
+        apply = _terragrunt("apply", f"-lock-timeout={_LOCK_TIMEOUT}", units=units)
         return [Command(apply, folder, overridden), Command(destroy, folder, overridden)]
 
     def _say_failed(self, failed: Sequence[str]) -> None:
@@ -247,8 +253,9 @@ class Operations:
             yield lock
 
 
-def _terragrunt(*command: str) -> list[str]:
-    return ["terragrunt", "run", "--all", "--non-interactive", "--", *command]
+def _terragrunt(*command: str, units: Sequence[str] = ()) -> list[str]:
+    filters = [word for unit in units for word in ("--filter", f"{{./{unit}}}")]
+    return ["terragrunt", "run", "--all", "--non-interactive", *filters, "--", *command]
 
 
 def _is_committed() -> bool:

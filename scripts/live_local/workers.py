@@ -58,6 +58,11 @@ def run(
 
     `show` gives what a line of output is worth to who watches, or None.
     """
+    started = time.monotonic()
+
+    def tell(line: str) -> None:
+        say(f"{time.monotonic() - started:4.0f} s  {line}")
+
     logs.mkdir(parents=True, exist_ok=True)
     workers = [_Worker(name, list(left), logs / f"{name}.log") for name, left in work.items()]
     width = max((len(worker.name) for worker in workers), default=0)
@@ -67,15 +72,15 @@ def run(
         worker.output = worker.log.open("rb")
         _next(worker, lock)
     try:
-        _follow(workers, lock, say, show, width)
+        _follow(workers, lock, tell, show, width)
     except BaseException:
         for worker in workers:
             worker.left.clear()
             if worker.process is not None:
-                say(f"{worker.name}: interrupted; it ends what it began")
+                tell(f"{worker.name}: interrupted; it ends what it began")
                 with suppress(ProcessLookupError):
                     os.killpg(worker.process.pid, signal.SIGINT)
-        _follow(workers, lock, say, show, width)
+        _follow(workers, lock, tell, show, width)
         raise
     return [worker.name for worker in workers if worker.failed]
 

@@ -1,7 +1,7 @@
 """What `live/` sets and ministack forgets or lacks.
 
-Without these the second plan would replace what the first apply made. Each is said in
-docs/live-local.md, and each has a test that fails once ministack does it itself.
+Without these the second plan would replace what the first apply made. Each is told in
+docs/live-local.md, with a test in tests/infrastructure/test_live_local_additions.py.
 """
 
 from __future__ import annotations
