@@ -442,6 +442,7 @@ def judged(prometheus: str, canary: str, stable: str = "stable") -> dict[str, bo
         "metrics.serviceMonitor.intervalSeconds": 1,
         "analysis.windowSeconds": 60,
         "analysis.delaySeconds": 2,
+        "analysis.count": 1,
     }
     verdicts = {}
     for name, metric in metrics_of(chart.render("dev", values)).items():
