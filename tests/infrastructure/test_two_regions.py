@@ -7,7 +7,6 @@ rehearsed here.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -211,9 +210,7 @@ def test_bytes_that_somebody_hides_are_hidden_in_both_and_found_again_in_each(
 def test_purged_bytes_stay_in_the_other_region_until_it_may_write(regions: Regions) -> None:
     """S3 replicates no deletion of a version: `verify` there tells of them, and takes them away."""
     here, there = regions.running[HERE], regions.running[THERE]
-    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 2))
-    here.service.create(b"soon gone", Document_Expires=moment)
-    time.sleep(2.1)
+    here.expired()
 
     assert here.sweep()[1]["versions"] >= 1
     assert here.command("verify").returncode == 0

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -146,6 +147,14 @@ class Running:
     def sweep(self) -> tuple[int, dict[str, int]]:
         done = self.command("sweep", "--json")
         return done.returncode, json.loads(done.stdout or "{}")
+
+    def expired(self) -> str:
+        """A document whose time is just up."""
+        ends = int(time.time()) + 4
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends))
+        made = self.service.create(b"soon gone", Document_Expires=moment)
+        time.sleep(max(0.0, ends - time.time()) + 0.1)
+        return str(made["id"])
 
     def fetch(self, url: str) -> bytes:
         """As a client does that was sent to S3, with no credentials but those in the URL."""
