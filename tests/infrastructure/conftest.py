@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from scripts.live_local.accounts import FOREIGN, EmulatedAccounts
 from tests.support import terraform
+from tests.support.engines import missing
 from tests.support.terraform import Terraform
 
 
@@ -20,6 +22,8 @@ def accounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedAccou
 
     One per worker, shared by all its tests: what a test makes there has a name of its own.
     """
+    if importlib.util.find_spec("ministack") is None:
+        missing("ministack is not installed: make install-test")
     with EmulatedAccounts(tmp_path_factory.mktemp("accounts")) as found:
         yield found
 
