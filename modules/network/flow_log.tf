@@ -38,6 +38,7 @@ resource "aws_kms_alias" "flow_log" {
 }
 
 resource "aws_cloudwatch_log_group" "flow_log" {
+  #checkov:skip=CKV_AWS_338:How long logs are kept is the environment's choice, see flow_log_retention_days
   name              = local.flow_log_group
   retention_in_days = var.flow_log_retention_days
   kms_key_id        = aws_kms_key.flow_log.arn
