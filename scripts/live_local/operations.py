@@ -33,6 +33,7 @@ from scripts.live_local.workers import Command
 DESTROY = "STRONGROOM_DESTROY"
 UNREVIEWED = "STRONGROOM_UNREVIEWED"
 
+_FIRST_UNIT = "ci-identity"
 _LOCK_TIMEOUT = "5m"
 # Of Terraform's and Terragrunt's output, what tells how far a run is, and what went wrong.
 _PREFIX = re.compile(r"^(\d\d:\d\d:\d\d\.\d+ +\w+ +)?(?:\[(\S+)\] )?(?:terraform: )?")
@@ -205,9 +206,12 @@ class Operations:
         # What is not committed is not what the platform tool records; here it can be tried.
         say(f"{name}: live/ and modules/ differ from the commit: applied without a record")
         apply = _terragrunt("apply", f"-lock-timeout={_LOCK_TIMEOUT}")
-        bootstrap = ["terragrunt", "run", "--all", "--backend-bootstrap", "--", "init"]
+        # By one unit, which makes the bucket for all: by several at once, they would get in each
+        # other's way. It must be one that needs no other.
+        first = next(unit for unit in tree.units(name) if unit.name == _FIRST_UNIT)
+        bootstrap = ["terragrunt", "backend", "bootstrap", "--non-interactive"]
         unreviewed = environment | {UNREVIEWED: name}
-        return [Command(bootstrap, folder, environment), Command(apply, folder, unreviewed)]
+        return [Command(bootstrap, first.folder, environment), Command(apply, folder, unreviewed)]
 
     def _units_with_resources(self, name: str) -> list[str]:
         return [made.unit for made in inventory.of(self.accounts, name) if made.resources]
