@@ -92,6 +92,7 @@ resource "aws_security_group" "api" {
   name        = "${var.name}-api"
   description = "HTTPS to the private endpoint of the API server"
   vpc_id      = var.vpc_id
+  egress      = [] # the way to the nodes is in EKS's own group
 
   tags = { Name = "${var.name}-api" }
 }

@@ -18,11 +18,11 @@ resource "aws_security_group" "endpoint" {
   name        = "${var.name}-endpoint"
   description = "HTTPS from the VPC to the interface endpoints"
   vpc_id      = aws_vpc.this.id
+  egress      = [] # endpoints answer, they never call
 
   tags = { Name = "${var.name}-endpoint" }
 }
 
-# No egress rule: endpoints answer, they never call.
 resource "aws_vpc_security_group_ingress_rule" "endpoint_https" {
   count = length(var.interface_endpoints) > 0 ? 1 : 0
 

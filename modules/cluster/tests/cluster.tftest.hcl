@@ -49,7 +49,7 @@ run "the_control_plane_is_closed" {
   }
 
   assert {
-    condition     = length(aws_vpc_security_group_ingress_rule.api_https) == 0
+    condition     = length(aws_vpc_security_group_ingress_rule.api_https) == 0 && length(aws_security_group.api.egress) == 0
     error_message = "nobody but the nodes may reach it without being named"
   }
 

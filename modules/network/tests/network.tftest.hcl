@@ -171,6 +171,11 @@ run "aws_is_reached_by_endpoints" {
     )
     error_message = "endpoints must take HTTPS from the VPC and nothing else"
   }
+
+  assert {
+    condition     = length(aws_security_group.endpoint[0].egress) == 0
+    error_message = "endpoints must not call anybody"
+  }
 }
 
 run "interface_endpoints_can_be_done_without" {

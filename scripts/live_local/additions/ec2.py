@@ -1,4 +1,6 @@
-"""Flow logs with their role, interval and tags; endpoints with their DNS and security groups."""
+"""Flow logs with their role, interval and tags; endpoints with their DNS and security groups; rules
+for all protocols, which have no ports.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,7 @@ _LOG_FORMAT = (
 def install() -> None:
     _install_flow_logs()
     _install_endpoints()
+    _install_rules()
 
 
 def _install_flow_logs() -> None:
@@ -121,3 +124,20 @@ def _install_endpoints() -> None:
     ec2._vpce_fields_xml = endpoint_xml
     ec2._ACTION_MAP["CreateVpcEndpoint"] = create_endpoint
     ec2._ACTION_MAP["ModifyVpcEndpoint"] = modify_endpoint
+
+
+def _install_rules() -> None:
+    """The ports of a rule for all protocols say nothing. The provider names them when it revokes a
+    new group's egress, and ministack then finds no such rule: every group could call anywhere.
+    """
+    parse = ec2._parse_ip_permissions
+
+    def parse_rules(asked: Any, prefix: str) -> Any:
+        rules = parse(asked, prefix)
+        for rule in rules:
+            if rule["IpProtocol"] == "-1":
+                rule.pop("FromPort", None)
+                rule.pop("ToPort", None)
+        return rules
+
+    ec2._parse_ip_permissions = parse_rules
