@@ -1,5 +1,6 @@
-# `tflint --recursive --config "$PWD/.tflint.hcl"` in modules/. The rules that tflint brings with it, all of them; those for
-# AWS are a plugin, which is downloaded, and what they find Terraform's provider and checkov find.
+# `tflint --chdir=modules --recursive --config "$PWD/.tflint.hcl"`. The rules that tflint brings with
+# it, all of them; those for AWS are a plugin that is downloaded, and what they find the provider and
+# checkov find.
 config {
   call_module_type = "none"
 }
