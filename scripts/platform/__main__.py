@@ -173,7 +173,7 @@ def _plan(options: argparse.Namespace) -> int:
     if planned.errors:
         print(f"\n{planned.errors}", file=sys.stderr)
         return 1
-    if not options.preview:
+    if planned.record.applicable and not options.preview:
         again = "".join(f" --allow-destroy '{name}'" for name in planned.record.allow_destroy)
         print(
             f"\nReviewed? python -m scripts.platform apply {account.environment} "

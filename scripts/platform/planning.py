@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +40,8 @@ def plan(
     state.require_bucket(account)
     chosen = chosen_units(account, units)
     store = Store(account)
-    files = store.folder / ".making"
-    shutil.rmtree(files, ignore_errors=True)
-    files.mkdir(mode=0o700, parents=True)
+    store.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files = Path(tempfile.mkdtemp(prefix=".making-", dir=store.folder))
     try:
         commit, clean = git.commit(account.root), not git.uncommitted(account.root)
         say(f"planning {len(chosen)} units of {account.environment} ({account.id}) as {arn}")

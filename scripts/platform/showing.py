@@ -17,6 +17,7 @@ _SIGNS = {
     "forget": "x",
 }
 _MEANING = {
+    "empty": "there is nothing to apply",
     "contained": "it creates and updates, and takes nothing away",
     "careful": "it takes something away; read every line",
     "refused": "`apply` refuses it",

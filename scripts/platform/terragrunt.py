@@ -121,6 +121,8 @@ def _follow(
                     file.write(line)
                     file.flush()
                     level, unit, text = _split(line)
+                    if not level and lines and lines[-1][1]:
+                        level, unit = lines[-1][:2]  # a message of several lines, about a unit
                     lines.append((level, unit, text))
                     if _PROGRESS.match(text):
                         progress(f"{unit}: {_ID.sub('', text)}" if unit else text)

@@ -25,10 +25,13 @@ _UNLOCKED = re.compile(r"(^|\s)--?lock(=|\s|$)")
 class Verdict:
     refused: list[str] = field(default_factory=list)
     careful: list[str] = field(default_factory=list)
+    empty: bool = False
 
     @property
     def word(self) -> str:
-        return "refused" if self.refused else "careful" if self.careful else "contained"
+        if self.refused:
+            return "refused"
+        return "careful" if self.careful else "empty" if self.empty else "contained"
 
 
 def of(
@@ -51,7 +54,7 @@ def of(
                 "must say use_lockfile = true"
             )
         careful += [f"{unit.unit}: {why}" for why in _careful(unit.summary)]
-    return Verdict(refused, careful)
+    return Verdict(refused, careful, empty=not record.applicable)
 
 
 def _origin(

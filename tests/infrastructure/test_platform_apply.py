@@ -309,8 +309,9 @@ def test_an_apply_with_the_lock_off_in_the_configuration(untouched: LiveTree) ->
     # As in a fresh clone: in this one Terraform notices by itself that its backend has changed.
     shutil.rmtree(untouched.root / f"live/dev/{VAULT}/.terragrunt-cache")
     done = untouched.platform("plan", "dev", "--unit", "vault")
+    shutil.rmtree(untouched.root / f"live/dev/{VAULT}/.terragrunt-cache")
     assert done.returncode == 1
-    assert "use_lockfile = true" in done.stderr
+    assert "remote_state in live/root.hcl must say use_lockfile = true" in done.stderr
 
 
 def test_a_plan_that_loses_data_though_the_account_is_disposable(untouched: LiveTree) -> None:

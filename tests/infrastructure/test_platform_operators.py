@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -88,8 +89,9 @@ def test_a_run_that_is_killed_is_gone_on_with(tree: LiveTree, tmp_path: Path) ->
     assert unlock, again.stderr
     assert unlock[1] in tree.platform("locks", "dev").stdout
     # Exactly what the message says, by somebody who knows that the run is dead.
-    assert tree.terragrunt(*unlock[1].split()).returncode == 0
-    assert tree.platform("locks", "dev").stdout == "no lock is held\n"
+    unlocked = tree.terragrunt(*unlock[1].split())
+    assert unlocked.returncode == 0, unlocked.stderr
+    assert tree.platform("locks", "dev").stdout == "no lock is held\n", unlocked.stdout
     done = tree.platform("bring-up", "dev", "--yes")
     assert done.returncode == 0, done.stderr
     assert "2 units, 1 of them changed" in done.stdout
@@ -102,8 +104,9 @@ def test_what_a_killed_run_made_and_did_not_write_down_can_be_imported(
     """Made by hand here: nobody can kill Terraform at just that point every time."""
     iam = tree.accounts.session("dev").client("iam")
     name = f"{tree.project}-dev-boundary"
-    allowed = '{"Version":"2012-10-17","Statement":[]}'
-    arn = iam.create_policy(PolicyName=name, PolicyDocument=allowed)["Policy"]["Arn"]
+    allowed = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::y/*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    arn = iam.create_policy(PolicyName=name, PolicyDocument=document)["Policy"]["Arn"]
     refused = tree.platform("bring-up", "dev", "--yes")
     assert refused.returncode == 1
     assert "docs/runbooks/stuck-lock.md tells how to import it" in refused.stderr

@@ -67,6 +67,10 @@ def test_what_creates_and_updates_is_contained(account: Account) -> None:
     assert verdict(record(unit(summary=summary)), account).word == "contained"
 
 
+def test_what_changes_nothing_is_empty(account: Account) -> None:
+    assert verdict(record(unit()), account).word == "empty"
+
+
 def test_what_takes_away_something_without_data_wants_care(account: Account) -> None:
     summary = Summary(changes=[Change("aws_iam_role.x", "destroy")])
     found = verdict(record(unit(summary=summary)), account)

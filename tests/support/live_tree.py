@@ -107,8 +107,17 @@ inputs = {
 }
 """
 
+# Alone in its wave.
+_QUEUE_UNIT = """\
+dependencies {
+  paths = ["../identity"]
+}
+
+inputs = { name = local.here.name }
+"""
+
 MODULES = {"identity": IDENTITY, "vault": VAULT, "queue": QUEUE}
-_UNITS = {"identity": _NAMED, "vault": _VAULT_UNIT, "queue": _NAMED}
+_UNITS = {"identity": _NAMED, "vault": _VAULT_UNIT, "queue": _QUEUE_UNIT}
 
 
 @dataclass
