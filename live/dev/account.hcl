@@ -21,9 +21,10 @@ locals {
   approvers = []
 
   sizing = {
-    architecture       = "x86_64" # or "arm64": instance types and images follow
-    nat                = "single"
-    log_retention_days = 14
+    architecture        = "x86_64" # or "arm64": instance types and images follow
+    nat                 = "single"
+    interface_endpoints = false # without them AWS is reached through NAT
+    log_retention_days  = 14
     nodes = {
       size          = "large"
       capacity_type = "SPOT"

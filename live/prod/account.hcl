@@ -21,9 +21,10 @@ locals {
   approvers = ["platform", "security"]
 
   sizing = {
-    architecture       = "x86_64" # or "arm64": instance types and images follow
-    nat                = "per_az"
-    log_retention_days = 365
+    architecture        = "x86_64" # or "arm64": instance types and images follow
+    nat                 = "per_az"
+    interface_endpoints = true # without them AWS is reached through NAT
+    log_retention_days  = 365
     nodes = {
       size          = "xlarge"
       capacity_type = "ON_DEMAND"

@@ -23,6 +23,7 @@ inputs = {
   kubernetes_version       = local.here.project.kubernetes_version
   vpc_id                   = dependency.network.outputs.vpc_id
   private_subnet_ids       = dependency.network.outputs.private_subnet_ids
+  private_access_cidrs     = [local.here.region.cidr]
   log_retention_days       = local.here.account.sizing.log_retention_days
   deletion_protection      = !local.here.disposable
   permissions_boundary_arn = dependency.ci_identity.outputs.permissions_boundary_arn

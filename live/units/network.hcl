@@ -17,6 +17,7 @@ inputs = {
   cidr                     = local.here.region.cidr
   availability_zones       = local.here.region.availability_zones
   nat                      = local.here.account.sizing.nat
+  interface_endpoints      = local.here.account.sizing.interface_endpoints ? null : []
   flow_log_retention_days  = local.here.account.sizing.log_retention_days
   permissions_boundary_arn = dependency.ci_identity.outputs.permissions_boundary_arn
 }

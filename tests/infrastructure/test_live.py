@@ -313,6 +313,7 @@ def _sizes(units: dict[str, Unit], environment: str) -> dict[str, int]:
     size = nodes["instance_types"][0].split(".")[1]
     return {
         "nat": ["single", "per_az"].index(network["nat"]),
+        "endpoints": 0 if network["interface_endpoints"] == [] else 1,
         "zones": len(network["availability_zones"]),
         "least nodes": nodes["min_size"],
         "most nodes": nodes["max_size"],
@@ -326,7 +327,7 @@ def _sizes(units: dict[str, Unit], environment: str) -> dict[str, int]:
 def test_one_value_chooses_the_processor(tree: Path) -> None:
     account = tree / "dev/account.hcl"
     before = account.read_text()
-    account.write_text(before.replace('architecture       = "x86_64"', 'architecture = "arm64"'))
+    account.write_text(re.sub(r'(architecture\s*=) "x86_64"', r'\1 "arm64"', before))
     try:
         nodes = _render(tree / "dev/eu-central-1/cluster")["inputs"]["node_groups"]["main"]
     finally:
