@@ -110,7 +110,9 @@ def nested(values: Mapping[str, object]) -> dict[str, Any]:
     return tree
 
 
-def helm(*arguments: str, values: Mapping[str, object] | None = None) -> subprocess.CompletedProcess[str]:
+def helm(
+    *arguments: str, values: Mapping[str, object] | None = None
+) -> subprocess.CompletedProcess[str]:
     given = ["--values=-"] if values is not None else []
     return subprocess.run(
         [tool("helm"), *arguments, *given],

@@ -210,7 +210,7 @@ def test_no_pod_is_left_out(place: str, way: str, everything: bool) -> None:
     "cidr", ["169.254.169.254/32", "169.254.0.0/16", "169.0.0.0/8", "0.0.0.0/0", "128.0.0.0/1"]
 )
 def test_the_nodes_credentials_cannot_be_let_through_by_value(cidr: str) -> None:
-    values = {"networkPolicy.egress.extra": [{"cidr": cidr, "ports": [80]}]}
+    values: dict[str, object] = {"networkPolicy.egress.extra": [{"cidr": cidr, "ports": [80]}]}
     assert "/networkPolicy/egress/extra/0/cidr" in chart.refusal("dev", values)
     values = {"networkPolicy.egress.dnsCidrs": [cidr]}
     assert "/networkPolicy/egress/dnsCidrs/0" in chart.refusal("dev", values)

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -284,8 +285,8 @@ def test_services_of_each_way() -> None:
             for service in kinds(chart.rendered("prod", way), "Service")
         }
 
-    # Where Argo Rollouts manages a selector, the chart must not: a server-side apply takes a selector
-    # as one field, so the second `helm upgrade` would end in a conflict.
+    # Where Argo Rollouts manages a selector, the chart must not: a server-side apply takes a
+    # selector as one field, so the second `helm upgrade` would end in a conflict.
     own, managed = True, False
     assert services("deployment") == {"": own, "-metrics": own}
     assert services("canary by pods") == {
@@ -366,7 +367,7 @@ def test_prod_is_no_smaller_than_staging_nor_that_than_dev() -> None:
         one(chart.rendered(place), "HorizontalPodAutoscaler")["spec"]
         for place in ("dev", "staging", "prod")
     ]
-    for less, more in zip(sizes, sizes[1:], strict=False):
+    for less, more in pairwise(sizes):
         assert less["minReplicas"] <= more["minReplicas"]
         assert less["maxReplicas"] <= more["maxReplicas"]
 

@@ -38,7 +38,7 @@ class Times:
 def attributes(manifests: list[Manifest], kind: str) -> dict[str, str]:
     annotations = one(manifests, "Ingress")["metadata"]["annotations"]
     given: str = annotations[f"alb.ingress.kubernetes.io/{kind}-attributes"]
-    return dict(part.split("=") for part in given.split(","))  # type: ignore[misc]
+    return dict(part.split("=") for part in given.split(","))
 
 
 @pytest.mark.parametrize(("place", "way", "everything"), ALL)

@@ -75,9 +75,7 @@ def writing(client: Client, number: int) -> Iterator[None]:
         "Document-Expires": expires.isoformat().replace("+00:00", "Z"),
         "Document-Tags": "smoke",
     }
-    document: dict[str, Any] = json.loads(
-        client.ask("POST", "/v1/documents", 201, body, headers)
-    )
+    document: dict[str, Any] = json.loads(client.ask("POST", "/v1/documents", 201, body, headers))
     path = f"/v1/documents/{document['id']}"
     yield
     if json.loads(client.ask("GET", path, 200)).get("sha256") != digest:

@@ -1,37 +1,52 @@
 {{/* The service level indicators, defined once: of all requests that matter, the share that failed, and
-of those that did not, the share that was slow. Takes a dict: the context, `window`, and, for
-the analysis, `hash`: the version's rollouts_pod_template_hash. A sum over all versions would hide
-a failing one that gets a twentieth of the requests. */}}
-{{- define "strongroom.sli.where" -}}
-namespace="{{ .context.Release.Namespace }}",route=~"/v1/.*|/s/.*"{{ with .hash }},rollouts_pod_template_hash="{{ . }}"{{ end }}
-{{- end }}
-
+of those that did not, the share that was slow. Takes a dict: the context, the window's `seconds`,
+and, for the analysis, `hash`: the version's rollouts_pod_template_hash. A sum over all versions
+would hide a failing one that gets a twentieth of the requests. */}}
 {{- define "strongroom.sli.errors" -}}
-{{- $where := include "strongroom.sli.where" . -}}
-{{- $by := ternary "by (rollouts_pod_template_hash) " "" (hasKey . "hash") -}}
-{{- $all := printf "sum %s(rate(strongroom_requests_total{%s}[%s]))" $by $where .window -}}
-{{- $failed := printf "sum %s(rate(strongroom_requests_total{%s,status=\"5xx\"}[%s]))" $by $where .window -}}
+{{- $all := include "strongroom.sli.count" (dict "sli" . "metric" "strongroom_requests_total") -}}
+{{- $failed := include "strongroom.sli.count" (dict "sli" . "metric" "strongroom_requests_total" "where" ",status=\"5xx\"") -}}
 ((
-  {{ $failed }}
-  or 0 * {{ $all }}
-) / {{ $all }})
+  {{- $failed | nindent 2 }}
+  or
+  0 * {{ $all | indent 2 | trim }}
+) / {{ $all | indent 2 | trim }})
 {{- end }}
 
 {{- define "strongroom.sli.slow" -}}
-{{- $where := include "strongroom.sli.where" . -}}
-{{- $by := ternary "by (rollouts_pod_template_hash) " "" (hasKey . "hash") -}}
 {{- $bound := include "strongroom.bound" .context.Values.slo.latency.thresholdSeconds -}}
+{{- $quick := include "strongroom.sli.count" (dict "sli" . "metric" "strongroom_request_duration_seconds_bucket" "where" (printf ",status!=\"5xx\",le=\"%s\"" $bound)) -}}
+{{- $all := include "strongroom.sli.count" (dict "sli" . "metric" "strongroom_request_duration_seconds_count" "where" ",status!=\"5xx\"") -}}
 (1 -
-  sum {{ $by }}(rate(strongroom_request_duration_seconds_bucket{ {{- $where }},status!="5xx",le="{{ $bound }}"}[{{ .window }}]))
-  / sum {{ $by }}(rate(strongroom_request_duration_seconds_count{ {{- $where }},status!="5xx"}[{{ .window }}]))
+  {{- $quick | nindent 2 }}
+  /
+  {{- $all | nindent 2 }}
 )
+{{- end }}
+
+{{/* Requests per second. A series begins with its first request, which rate() does not see: of a new
+version that fails now and then, on one path after the other, it would see nothing. So what a series
+that did not exist before the window began with is added. */}}
+{{- define "strongroom.sli.count" -}}
+{{- $window := printf "%ds" (int .sli.seconds) -}}
+{{- $series := printf "%s{%s%s}" .metric (include "strongroom.sli.where" .sli) (.where | default "") -}}
+{{- $rate := printf "rate(%s[%s])" $series $window -}}
+{{- $first := printf "(min_over_time(%s[%s]) unless %s offset %s) / %d" $series $window $series $window (int .sli.seconds) -}}
+sum {{ ternary "by (rollouts_pod_template_hash) " "" (hasKey .sli "hash") }}(
+  {{ $rate }} + {{ $first }}
+  or {{ $rate }}
+  or {{ $first }}
+)
+{{- end }}
+
+{{- define "strongroom.sli.where" -}}
+namespace="{{ .context.Release.Namespace }}",route=~"/v1/.*|/s/.*"{{ with .hash }},rollouts_pod_template_hash="{{ . }}"{{ end }}
 {{- end }}
 
 {{/* By how much the new version is worse than the stable one in the same window. A stable version that
 had no requests counts as faultless. */}}
 {{- define "strongroom.sli.aboveStable" -}}
-{{- $new := include (printf "strongroom.sli.%s" .sli) (dict "context" .context "window" .window "hash" "{{args.canary-hash}}") -}}
-{{- $stable := include (printf "strongroom.sli.%s" .sli) (dict "context" .context "window" .window "hash" "{{args.stable-hash}}") -}}
+{{- $new := include (printf "strongroom.sli.%s" .sli) (dict "context" .context "seconds" .seconds "hash" "{{args.canary-hash}}") -}}
+{{- $stable := include (printf "strongroom.sli.%s" .sli) (dict "context" .context "seconds" .seconds "hash" "{{args.stable-hash}}") -}}
 {{ $new }}
 - on()
 (({{ $stable }} >= 0) or on() vector(0))
