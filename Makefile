@@ -1,13 +1,17 @@
 # Everything that people and CI do with this project. `make` or `make help` lists it.
 .DEFAULT_GOAL := help
 .PHONY: help dev test lint format lock bench bench-memory load load-compare soak image ci clean \
-  install-dev install-load install-test
+  doctor preflight plan show apply bring-up drift providers-lock live-local live-local-destroy \
+  cluster-local cluster-local-destroy check-infrastructure check-chart check-pipelines check-image \
+  check-lock sbom scan pipeline install-dev install-load install-test
 
 ARGS ?=
 PROFILE ?= smoke
+ENV ?=
+PLAN ?=
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # One plain command without a shell: see app/embedded/leader.py for how it learns of signals.
 dev: install-dev ## run the service on an embedded emulator (PORT=8000, ARGS=...)
@@ -43,6 +47,60 @@ image: ## build the container image into build/image.tar (BASE_IMAGE=..., ARGS=-
 
 soak: install-test ## ten minutes of steady load with faults on; all must be as before after it
 	@.venv/bin/python load/soak.py $(ARGS)
+
+# --- accounts: docs/platform.md ---
+
+platform = @$(if $(ENV),,$(error say which account: make $@ ENV=dev)).venv/bin/python -m scripts.platform
+
+doctor: install-test ## which tools are missing, and how to get them
+	@.venv/bin/python -m scripts.platform doctor $(ARGS)
+
+preflight: install-test ## whether all is there that an apply needs (ENV=dev)
+	$(platform) preflight $(ENV) $(ARGS)
+
+plan: install-test ## what would change in an account, stored for review (ENV=dev)
+	$(platform) plan $(ENV) $(ARGS)
+
+show: install-test ## the plan again, without values (ENV=dev, ARGS=--markdown)
+	$(platform) show $(ENV) $(ARGS)
+
+apply: install-test ## apply exactly the plan that was reviewed (ENV=dev PLAN=id)
+	$(platform) apply $(ENV) --plan $(or $(PLAN),$(error say which plan: make apply ENV=$(ENV) PLAN=...)) $(ARGS)
+
+bring-up: install-test ## the first apply of an account, in waves; goes on where it was (ENV=dev)
+	$(platform) bring-up $(ENV) $(ARGS)
+
+drift: install-test ## whether accounts are what the tree says (ENV=dev, or all)
+	@.venv/bin/python -m scripts.platform drift $(or $(ENV),--all) $(ARGS)
+
+live-local: install-test ## apply live/ to three emulated accounts; they go on running
+	@.venv/bin/python -m scripts.live_local up $(ARGS)
+
+live-local-destroy: install-test ## destroy them, then the emulator (ENV=dev: that one alone)
+	@.venv/bin/python -m scripts.live_local destroy $(ENV) $(ARGS)
+
+providers-lock: ## write the provider's checksums for three platforms (needs Terraform's registry)
+	@for module in modules/*/; do terraform -chdir=$$module providers lock \
+	  -platform=linux_amd64 -platform=linux_arm64 -platform=darwin_arm64 || exit 1; done
+
+# --- a cluster: docs/cluster-local.md ---
+
+cluster-local: install-test ## the image on a real node, synced by Argo CD, on emulated AWS
+	@.venv/bin/python -m scripts.cluster_local up $(ARGS)
+
+cluster-local-destroy: install-test ## take all of that down
+	@.venv/bin/python -m scripts.cluster_local down $(ARGS)
+
+# --- what CI checks, a part at a time ---
+
+check-infrastructure: install-test ## modules, live/, platform tool, on emulated accounts
+	@terraform fmt -recursive -check modules && terragrunt hcl fmt --check --working-dir live
+	@.venv/bin/python -m scripts.checkov
+	@STRONGROOM_FULL=1 .venv/bin/python -m pytest -q -n 3 --dist loadfile tests/infrastructure $(ARGS)
+
+check-chart: install-test ## chart and GitOps, against a real API server where there is one
+	@helm lint --strict --quiet deploy/chart deploy/argocd
+	@STRONGROOM_FULL=1 .venv/bin/python -m pytest -q -n 3 --dist loadfile tests/deploy $(ARGS)
 
 lock: ## resolve the dependencies anew into poetry.lock (needs Poetry 2)
 	@poetry lock --regenerate
