@@ -1,7 +1,7 @@
 # Everything that people and CI do with this project. `make` or `make help` lists it.
 .DEFAULT_GOAL := help
 .PHONY: help dev test lint format lock bench bench-memory load load-compare soak image ci clean \
-  doctor preflight plan show apply bring-up drift providers-lock live-local live-local-destroy \
+  doctor preflight plan show apply bring-up drift providers-lock live-local live-local-down live-local-destroy \
   cluster-local cluster-local-destroy check-infrastructure check-chart check-pipelines check-image \
   check-lock sbom scan pipeline install-dev install-load install-test
 
@@ -78,6 +78,9 @@ live-local: install-test ## apply live/ to three emulated accounts; they go on r
 
 live-local-destroy: install-test ## destroy them, then the emulator (ENV=dev: that one alone)
 	@.venv/bin/python -m scripts.live_local destroy $(ENV) $(ARGS)
+
+live-local-down: install-test ## stop the emulator; make live-local goes on from there
+	@.venv/bin/python -m scripts.live_local down $(ARGS)
 
 providers-lock: ## write the provider's checksums for three platforms (needs Terraform's registry)
 	@for module in modules/*/; do terraform -chdir=$$module providers lock \
