@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,42 @@ def free_ports(count: int) -> int:
     pytest.fail("no ports are free")
 
 
+@contextlib.contextmanager
+def alive(cluster: Cluster) -> Iterator[None]:
+    """Simulated nodes give no sign of life, and without one they, and their pods, are no longer
+    ready after less than a minute."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while True:
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            cluster.apply(
+                [
+                    {
+                        "apiVersion": "coordination.k8s.io/v1",
+                        "kind": "Lease",
+                        "metadata": {"name": f"node-{number}", "namespace": "kube-node-lease"},
+                        "spec": {
+                            "holderIdentity": f"node-{number}",
+                            "leaseDurationSeconds": 40,
+                            "renewTime": now,
+                        },
+                    }
+                    for number in range(3)
+                ]
+            )
+            if over.wait(10):
+                return
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    try:
+        yield
+    finally:
+        over.set()
+        beating.join()
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     script = chart.tool("control-plane")
@@ -150,7 +188,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         found = Cluster(home / "kubeconfig")
         found.apply(chart.monitoring_crds())
         found.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
-        yield found
+        with alive(found):
+            yield found
     finally:
         subprocess.run([script, "down", str(home)], check=False, timeout=120, capture_output=True)
 
