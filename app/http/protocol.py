@@ -239,6 +239,16 @@ class Protocol(HttpProtocol):
         self.sent += len(data)
         self._time = monotonic()
 
+    async def send_both(self, head: bytes, body: bytes) -> None:
+        """As `send`, of two pieces: without a copy, and by one system call."""
+        if not self._can_write.is_set():
+            await self._taken()
+        if self.transport is None or self.transport.is_closing():
+            raise RequestCancelled
+        self.transport.writelines((head, body))
+        self.sent += len(head) + len(body)
+        self._time = monotonic()
+
     async def _taken(self) -> None:
         """Wait until the client has taken most of what it was sent."""
         load = self._clients.load
