@@ -15,15 +15,15 @@ import ssl
 import urllib.request
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 import httptools
 
 from app.aws.endpoints import Endpoint
+from app.storage.records import record
 
 log = logging.getLogger("strongroom.aws")
 
@@ -33,8 +33,9 @@ MAX_REPLY_BYTES = 32 * 1024 * 1024
 MAX_HEAD_BYTES = 256 * 1024
 
 # Small, because they bound what each of hundreds of slow readers holds in memory: the high-water
-# mark and one more read.
+# mark and one more read. Whoever wants an answer whole can have more of it at once.
 _READ_BYTES = 64 * 1024
+_WHOLE_READ_BYTES = 256 * 1024
 _HIGH_WATER = 64 * 1024
 _LOW_WATER = 16 * 1024
 _WRITE_HIGH_WATER = 256 * 1024
@@ -57,12 +58,55 @@ class AnswerLost(TransportError):
     """The request, or a part of it, was sent, and no whole answer came: it may have been done."""
 
 
-@dataclass(frozen=True, slots=True)
+class Headers(Mapping[str, str]):
+    """An answer's headers by lower-case names. Most are never looked at, so they are taken apart
+    by the first who does."""
+
+    __slots__ = ("_known", "_raw")
+
+    def __init__(self, raw: dict[bytes, bytes]) -> None:
+        self._raw = raw
+        self._known: dict[str, str] | None = None
+
+    def _all(self) -> dict[str, str]:
+        known = self._known
+        if known is None:
+            raw = self._raw
+            known = self._known = {_NAMES[name]: raw[name].decode("latin-1") for name in raw}
+        return known
+
+    def __getitem__(self, name: str) -> str:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __repr__(self) -> str:
+        return repr(self._all())
+
+
+class _Names(dict[bytes, str]):
+    """Headers' names in lower case; AWS uses the same few again and again."""
+
+    def __missing__(self, name: bytes) -> str:
+        lower = name.decode("latin-1").lower()
+        if len(self) < 256:
+            self[name] = lower
+        return lower
+
+
+_NAMES = _Names()
+
+
+@record
 class Reply:
     """A whole answer. Header names are lower-case; of repeated ones the last counts."""
 
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: bytes
 
 
@@ -78,28 +122,33 @@ def build_head(method: str, target: str, headers: Sequence[tuple[str, str]]) -> 
 
 
 class _Exchange:
-    """One answer in the making, filled by the parser's callbacks."""
+    """One answer in the making, filled by the parser, whose callbacks are the `on_…`."""
 
     __slots__ = (
+        "_connection",
+        "_head_only",
         "begun",
         "body",
         "complete",
         "ends",
         "failure",
         "head_bytes",
-        "head_only",
-        "headers",
+        "on_header",
+        "over",
+        "raw",
         "size",
         "status",
         "streaming",
         "waiter",
     )
 
-    def __init__(self, *, head_only: bool, streaming: bool) -> None:
-        self.head_only = head_only
+    def __init__(self, connection: _Connection, *, head_only: bool, streaming: bool) -> None:
+        self._connection = connection
+        self._head_only = head_only
         self.streaming = streaming
         self.status = 0
-        self.headers: dict[str, str] = {}
+        self.raw: dict[bytes, bytes] = {}
+        self.on_header = self.raw.__setitem__
         self.body: deque[bytes] = deque()
         self.size = 0  # bytes in `body`
         self.head_bytes = 0
@@ -107,11 +156,12 @@ class _Exchange:
         self.begun = False  # the head is whole
         self.complete = False
         self.failure: TransportError | None = None
+        self.over = False  # complete, or failed
         self.waiter: asyncio.Future[None] | None = None
 
     @property
-    def over(self) -> bool:
-        return self.complete or self.failure is not None
+    def headers(self) -> Headers:
+        return Headers(self.raw)
 
     @property
     def framed(self) -> bool:
@@ -119,17 +169,65 @@ class _Exchange:
         return "content-length" in self.headers or "transfer-encoding" in self.headers
 
     def wake(self) -> None:
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
+        waiter, self.waiter = self.waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def finish(self) -> None:
+        """It has come whole."""
+        self.complete = self.failure is None
+        self.over = True
+        self.wake()
 
     def fail(self, error: TransportError) -> None:
         if not self.over:
             self.failure = error
+            self.over = True
         self.wake()
 
     def check(self) -> None:
         if self.failure is not None:
             raise self.failure
+
+    # --- httptools --------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self.complete:  # more than was asked for
+            self._connection.spoil()
+            self.raw = dict(self.raw)  # what follows is not its
+
+    def on_headers_complete(self) -> None:
+        if self.complete:
+            return
+        status, lasting = self._connection.head_found()
+        if status < 200:  # 100 Continue: the answer is still to come
+            self.raw.clear()
+            return
+        self.status = status
+        self.begun = True
+        if not lasting:
+            self._connection.spoil()
+        if self._head_only:  # the parser waits for a body that will not come
+            self.finish()
+        elif self.streaming:
+            self.wake()
+
+    def on_body(self, data: bytes) -> None:
+        if self.over:
+            self._connection.spoil()
+            return
+        self.body.append(data)
+        self.size += len(data)
+        if self.streaming:
+            self.wake()
+            if self.size > _HIGH_WATER:
+                self._connection.pause_reading()
+        elif self.size > MAX_REPLY_BYTES:
+            self.fail(AnswerLost("the answer is too large"))
+
+    def on_message_complete(self) -> None:
+        if self.begun and not self.over:
+            self.finish()
 
 
 class _Waits:
@@ -154,24 +252,11 @@ class _Waits:
 
     def _look(self) -> None:
         now = self._loop.time()
-        for exchange in [e for e in self._exchanges if e.ends <= now]:
+        for exchange in [e for e in self._exchanges if e.waiter is not None and e.ends <= now]:
             exchange.fail(AnswerLost("no answer in time"))
         self._looking = bool(self._exchanges)
         if self._looking:
             self._loop.call_later(self._LOOK_SECONDS, self._look)
-
-
-_names: dict[bytes, str] = {}
-
-
-def _lower(name: bytes) -> str:
-    """A header's name; AWS uses the same few again and again."""
-    known = _names.get(name)
-    if known is None:
-        known = name.decode("latin-1").lower()
-        if len(_names) < 256:
-            _names[name] = known
-    return known
 
 
 class _Connection(asyncio.BufferedProtocol):
@@ -183,7 +268,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, scratch: memoryview, waits: _Waits) -> None:
         self._loop = loop
-        self._scratch = scratch
+        self._scratch = self._room = scratch
         self._waits = waits
         self._transport: asyncio.Transport | None = None
         self._parser: Any = None
@@ -220,24 +305,23 @@ class _Connection(asyncio.BufferedProtocol):
         """Begin an exchange; its first bytes are still to be written. Raises `NotSent`."""
         if self._ended:
             raise NotSent("the connection was closed")
-        self._exchange = _Exchange(head_only=head_only, streaming=streaming)
-        self._parser = httptools.HttpResponseParser(self)
-        return self._exchange
+        exchange = _Exchange(self, head_only=head_only, streaming=streaming)
+        self._exchange = exchange
+        self._parser = httptools.HttpResponseParser(exchange)
+        self._room = self._scratch[:_READ_BYTES] if streaming else self._scratch
+        self._waits.add(exchange)
+        return exchange
 
     def write(self, data: Chunk) -> None:
         if self._transport is not None and not self._ended:
             self._transport.write(data)
 
-    async def changed(self, exchange: _Exchange, ends: float) -> None:
-        """Wait until something happens to the exchange; at `ends` (loop time) it fails."""
-        waiter = exchange.waiter = self._loop.create_future()
+    def changed(self, exchange: _Exchange, ends: float) -> asyncio.Future[None]:
+        """To be awaited at once: something happens to the exchange; at `ends` (loop time) it
+        fails."""
         exchange.ends = ends
-        self._waits.add(exchange)
-        try:
-            await waiter
-        finally:
-            self._waits.discard(exchange)
-            exchange.waiter = None
+        exchange.waiter = self._loop.create_future()
+        return exchange.waiter
 
     def consumed(self, exchange: _Exchange) -> None:
         """The reader has taken bytes: let more come in."""
@@ -252,7 +336,10 @@ class _Connection(asyncio.BufferedProtocol):
     def finish(self, *, all_sent: bool) -> bool:
         """End the exchange. False if the connection cannot carry another one: it is closed."""
         exchange, self._exchange, self._parser = self._exchange, None, None
-        clean = exchange is not None and exchange.complete and exchange.failure is None
+        clean = False
+        if exchange is not None:
+            self._waits.discard(exchange)
+            clean = exchange.complete
         if not (clean and all_sent and self._reusable) or self._ended or self._unsent():
             self.close()
             return False
@@ -277,7 +364,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER, low=_WRITE_LOW_WATER)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._scratch
+        return self._room
 
     def buffer_updated(self, nbytes: int) -> None:
         exchange = self._exchange
@@ -313,8 +400,9 @@ class _Connection(asyncio.BufferedProtocol):
         if exchange is None:
             return
         if exchange.begun and not cut and not exchange.framed:
-            exchange.complete = True
-        exchange.fail(AnswerLost("the connection was cut"))
+            exchange.finish()
+        else:
+            exchange.fail(AnswerLost("the connection was cut"))
 
     def pause_writing(self) -> None:
         self.full = True
@@ -324,54 +412,20 @@ class _Connection(asyncio.BufferedProtocol):
         if self._exchange is not None:
             self._exchange.wake()
 
-    # --- httptools --------------------------------------------------------------------------
+    # --- what the exchange asks for ---------------------------------------------------------
 
-    def on_message_begin(self) -> None:
-        if self._exchange is None or self._exchange.complete:  # more than was asked for
-            self._reusable = False
+    def head_found(self) -> tuple[int, bool]:
+        """The answer's status, and whether the connection will outlive it."""
+        return self._parser.get_status_code(), self._parser.should_keep_alive()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        exchange = self._exchange
-        if exchange is not None and not exchange.complete:
-            exchange.headers[_lower(name)] = value.decode("latin-1")
+    def spoil(self) -> None:
+        """The connection carries no other exchange."""
+        self._reusable = False
 
-    def on_headers_complete(self) -> None:
-        exchange = self._exchange
-        if exchange is None or exchange.complete:
-            return
-        status = self._parser.get_status_code()
-        if status < 200:  # 100 Continue: the answer is still to come
-            exchange.headers.clear()
-            return
-        exchange.status = status
-        exchange.begun = True
-        if not self._parser.should_keep_alive():
-            self._reusable = False
-        if exchange.head_only:  # the parser waits for a body that will not come
-            exchange.complete = True
-        if exchange.streaming or exchange.complete:
-            exchange.wake()
-
-    def on_body(self, data: bytes) -> None:
-        exchange = self._exchange
-        if exchange is None or exchange.over:
-            self._reusable = False
-            return
-        exchange.body.append(data)
-        exchange.size += len(data)
-        if exchange.streaming:
-            exchange.wake()
-            if exchange.size > _HIGH_WATER and self._reading and self._transport is not None:
-                self._reading = False
-                self._transport.pause_reading()
-        elif exchange.size > MAX_REPLY_BYTES:
-            exchange.fail(AnswerLost("the answer is too large"))
-
-    def on_message_complete(self) -> None:
-        exchange = self._exchange
-        if exchange is not None and exchange.begun and exchange.failure is None:
-            exchange.complete = True
-            exchange.wake()
+    def pause_reading(self) -> None:
+        if self._reading and self._transport is not None:
+            self._reading = False
+            self._transport.pause_reading()
 
 
 class _Pool:
@@ -453,7 +507,7 @@ class Transport:
         self._proxies = urllib.request.getproxies_environment()
         self._pools: dict[tuple[str, str, int], _Pool] = {}
         self._live: weakref.WeakSet[_Connection] = weakref.WeakSet()
-        self._scratch = memoryview(bytearray(_READ_BYTES))
+        self._scratch = memoryview(bytearray(_WHOLE_READ_BYTES))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waits: _Waits | None = None
         self._closed = False
