@@ -15,7 +15,7 @@ import orjson
 from app.aws.credentials import CredentialSource
 from app.aws.endpoints import Endpoint
 from app.aws.sigv4 import Signer
-from app.aws.transport import AnswerLost, NotSent, Transport
+from app.aws.transport import AnswerLost, NotSent, Reply, Transport
 from app.storage import deadline
 from app.storage.errors import Contention, OutcomeUnknown, Unavailable
 
@@ -64,6 +64,8 @@ class Backoff:
     up means "nothing happened" or "nobody knows".
     """
 
+    __slots__ = ("_attempt", "_failures", "busy", "ends", "lost")
+
     def __init__(self) -> None:
         self.ends = deadline.end()
         self.lost = False
@@ -71,8 +73,8 @@ class Backoff:
         self._attempt = 0
         self._failures = 0
 
-    def attempt_seconds(self) -> float:
-        return max(0.05, min(_ATTEMPT_SECONDS, self.ends - time.monotonic()))
+    def attempt_seconds(self, now: float) -> float:
+        return max(0.05, min(_ATTEMPT_SECONDS, self.ends - now))
 
     async def pause(self, reason: str) -> None:
         """Wait before the next attempt, or raise what giving up means now."""
@@ -114,18 +116,37 @@ class DynamoDB:
         self._observe = observe
 
     async def call(
-        self, operation: str, payload: dict[str, Any], backoff: Backoff | None = None
+        self, operation: str, payload: dict[str, Any] | bytes, backoff: Backoff | None = None
     ) -> dict[str, Any]:
-        """The parsed answer. Raises `Refusal`, `Unavailable` or `OutcomeUnknown`.
+        """The parsed answer to a payload, which may be JSON already. Raises `Refusal`,
+        `Unavailable` or `OutcomeUnknown`.
 
         A lost answer is asked again with the very same bytes: callers of writes make that safe by
         a condition or a `ClientRequestToken`.
         """
-        body = orjson.dumps(payload)
+        body = payload if isinstance(payload, bytes) else orjson.dumps(payload)
         backoff = backoff or Backoff()
+        target = "DynamoDB_20120810." + operation
         while True:
             started = time.monotonic()
-            reason, answer = await self._attempt(operation, body, backoff)
+            head = self._signer.sign_json(
+                self._credentials.current(), self._authority, target, body, time.time()
+            )
+            try:
+                reply = await self._transport.request(
+                    self._endpoint,
+                    head,
+                    body,
+                    timeout=backoff.attempt_seconds(started),
+                    harmless=operation in _READS,
+                )
+            except NotSent:
+                reason, answer = "unreachable", None
+            except AnswerLost:
+                backoff.lost |= operation not in _READS
+                reason, answer = "no answer", None
+            else:
+                reason, answer = self._understood(operation, reply, backoff)
             self._observe(operation, reason or "ok", time.monotonic() - started)
             if answer is not None:
                 return answer
@@ -160,30 +181,10 @@ class DynamoDB:
             else:
                 return
 
-    async def _attempt(
-        self, operation: str, body: bytes, backoff: Backoff
+    def _understood(
+        self, operation: str, reply: Reply, backoff: Backoff
     ) -> tuple[str, dict[str, Any] | None]:
-        """One try: an answer, or the reason for another try."""
-        head = self._signer.sign_json(
-            self._credentials.current(),
-            self._authority,
-            "DynamoDB_20120810." + operation,
-            body,
-            time.time(),
-        )
-        try:
-            reply = await self._transport.request(
-                self._endpoint,
-                head,
-                body,
-                timeout=backoff.attempt_seconds(),
-                harmless=operation in _READS,
-            )
-        except NotSent:
-            return "unreachable", None
-        except AnswerLost:
-            backoff.lost |= operation not in _READS
-            return "no answer", None
+        """An answer, or the reason for another try."""
         answer = _parse(reply.body)
         if reply.status == 200:
             if answer is None:  # a proxy's page must not pass for "there is no such item"

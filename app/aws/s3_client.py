@@ -9,7 +9,6 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import NoReturn
 
 from app.aws.credentials import CredentialSource
@@ -25,6 +24,7 @@ from app.aws.transport import (
     build_head,
 )
 from app.storage.errors import Unavailable
+from app.storage.records import record
 
 log = logging.getLogger("strongroom.aws")
 
@@ -54,6 +54,8 @@ _RETRIED = frozenset(
 # What the callers expect to meet; everything else is an operator's matter and logged.
 _EXPECTED = frozenset({"NoSuchKey", "NoSuchUpload", "NoSuchVersion"})
 
+_HARMLESS = frozenset({"GET", "HEAD"})
+
 Query = Sequence[tuple[str, str]]
 Header = tuple[str, str]
 Observer = Callable[[str, str, float], None]
@@ -73,7 +75,7 @@ class S3Error(Unavailable):
         return self.code in ("NoSuchKey", "NoSuchVersion")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Payload:
     """A request's body: its chunks, their size in bytes and the SHA-256 (hex) of them all."""
 
@@ -119,7 +121,7 @@ class S3Client:
         ends: float | None = None,
         tries: int = TRIES,
         failures: list[TransportError | S3Error] | None = None,
-        check: Callable[[Reply], bool] = lambda reply: True,
+        check: Callable[[Reply], bool] | None = None,
     ) -> Reply:
         """The answer to a call that may be repeated without harm. Without `key` it is about the
         bucket.
@@ -129,14 +131,28 @@ class S3Client:
         everything that answers with 200 is S3.
         Raises `S3Error` for a definite no, `Unavailable` when no attempt was answered.
         """
+        body = b"".join(payload.chunks) if payload.size <= _SMALL_BODY else payload.chunks
         attempt = 0
         while True:
             attempt += 1
-            timeout = seconds if ends is None else _left(ends, seconds)
             started = time.monotonic()
-            found = await self._attempt(method, key, query, headers, payload, timeout)
-            if isinstance(found, Reply) and not check(found):
-                found = AnswerLost("the answer makes no sense")
+            head = self._head(method, key, query, headers, payload)
+            found: Reply | TransportError | S3Error
+            try:
+                reply = await self._transport.request(
+                    self._endpoint,
+                    head,
+                    body,
+                    timeout=seconds if ends is None else _left(ends - started, seconds),
+                    method_is_head=method == "HEAD",
+                    harmless=method in _HARMLESS,
+                )
+            except TransportError as error:
+                found = error
+            else:
+                found = _understood(method, reply)
+                if found is reply and check is not None and not check(reply):
+                    found = AnswerLost("the answer makes no sense")
             result = "ok" if isinstance(found, Reply) else _name(found)
             self._observe(operation, result, time.monotonic() - started)
             if isinstance(found, Reply):
@@ -148,38 +164,6 @@ class S3Client:
             if not transient(found) or attempt >= tries or late:
                 give_up(operation, found)
             await asyncio.sleep(pause)
-
-    async def _attempt(
-        self,
-        method: str,
-        key: str,
-        query: Query,
-        headers: Sequence[Header],
-        payload: Payload,
-        timeout: float,
-    ) -> Reply | TransportError | S3Error:
-        head = self._head(method, key, query, headers, payload)
-        small = payload.size <= _SMALL_BODY
-        try:
-            reply = await self._transport.request(
-                self._endpoint,
-                head,
-                b"".join(payload.chunks) if small else payload.chunks,
-                timeout=timeout,
-                method_is_head=method == "HEAD",
-                harmless=method in ("GET", "HEAD"),
-            )
-        except TransportError as error:
-            return error
-        if reply.status < 300:
-            # S3 sends the status of a long completion before it knows its outcome. An object's
-            # own bytes may look just like that, so only other calls are looked at.
-            if method == "POST" and (code := error_code(reply.body)):
-                return S3Error(reply.status, code)
-            return reply
-        if method == "HEAD" and reply.status == 404:  # no body that could say so
-            return S3Error(404, "NoSuchKey")
-        return S3Error(reply.status, error_code(reply.body) or f"Status{reply.status}")
 
     @asynccontextmanager
     async def stream(
@@ -274,8 +258,20 @@ def _name(error: TransportError | S3Error) -> str:
     return error.code if isinstance(error, S3Error) else "no answer"
 
 
-def _left(ends: float, seconds: float) -> float:
-    return max(_LEAST_SECONDS, min(seconds, ends - time.monotonic()))
+def _left(left: float, seconds: float) -> float:
+    return max(_LEAST_SECONDS, min(seconds, left))
+
+
+def _understood(method: str, reply: Reply) -> Reply | S3Error:
+    if reply.status < 300:
+        # S3 sends the status of a long completion before it knows its outcome. An object's own
+        # bytes may look just like that, so only other calls are looked at.
+        if method == "POST" and (code := error_code(reply.body)):
+            return S3Error(reply.status, code)
+        return reply
+    if method == "HEAD" and reply.status == 404:  # no body that could say so
+        return S3Error(404, "NoSuchKey")
+    return S3Error(reply.status, error_code(reply.body) or f"Status{reply.status}")
 
 
 # --- XML ------------------------------------------------------------------------------------
