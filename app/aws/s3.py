@@ -27,14 +27,12 @@ from app.aws.transport import Reply, Transport
 from app.storage import deadline
 from app.storage.budget import ByteBudget
 from app.storage.errors import ObjectMissing, ObjectUnreadable, Unavailable
-from app.storage.objects import StoredObject, UnfinishedUpload
+from app.storage.objects import SHORT_BYTES, StoredObject, UnfinishedUpload
 
 __all__ = ["LengthMismatch", "S3ObjectStore"]
 
 log = logging.getLogger("strongroom.aws")
 
-# A range this short is read in one go: a stream costs more than it saves.
-_SHORT = 64 * 1024
 _CLEANING_SECONDS = 10.0
 
 
@@ -83,22 +81,23 @@ class S3ObjectStore:
         length: int | None,
         in_doubt: Callable[[], None] = lambda: None,
     ) -> StoredObject:
-        patience = asyncio.timeout(None)
-        upload = Upload(self._client, self._uploads, key, self._part_size, patience)
+        upload = Upload(self._client, self._uploads, key, self._part_size)
         try:
             first = await anext(body, None)
-            if first is not None and len(first) == length and self._uploads.budget.ready(length):
-                await upload.add(first)  # all of it: there is nothing to wait for
+            whole = first if first is not None and len(first) == length else None
+            if whole is not None:
                 await self._end_of(body)
+            if whole is not None and upload.has_room_for(whole):
+                stored = await upload.store(whole)
             else:
-                async with patience:
+                async with upload.patience:
                     await self._feed(upload, first, body, length)
-            stored = await upload.finish()
+                stored = await upload.finish()
         except BaseException as error:
             if upload.unanswered:
                 in_doubt()
             self._clean(self._undo(upload, key))
-            if upload.ended and isinstance(error, TimeoutError) and patience.expired():
+            if upload.ended and isinstance(error, TimeoutError) and upload.patience.expired():
                 raise self._uploads.budget.refusal(upload.ended) from error
             raise
         if upload.unanswered:
@@ -151,8 +150,8 @@ class S3ObjectStore:
 
     @asynccontextmanager
     async def open(self, key: str, first: int, last: int) -> AsyncIterator[AsyncIterator[bytes]]:
-        if last - first < _SHORT:
-            chunk = await self._read(key, first, last)
+        if last - first < SHORT_BYTES:
+            chunk = await self.read(key, first, last)
             yield _once(chunk)
             return
         reading = Reading(self._client, key, first, last)
@@ -165,8 +164,7 @@ class S3ObjectStore:
         finally:
             await reading.end()
 
-    async def _read(self, key: str, first: int, last: int) -> bytes:
-        """A short range; none of an object of no bytes."""
+    async def read(self, key: str, first: int, last: int) -> bytes:
         empty = last < first
         headers = [] if empty else [("range", f"bytes={first}-{last}")]
         operation, method = ("HeadObject", "HEAD") if empty else ("GetObject", "GET")

@@ -9,6 +9,7 @@ import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
@@ -155,14 +156,12 @@ class Upload:
         uploads: Uploads,
         key: str,
         part_size: int,
-        patience: asyncio.Timeout,
     ) -> None:
         self._client = client
         self._uploads = uploads
         self._budget = uploads.budget
         self._key = key
         self._part_size = part_size
-        self._patience = patience
         self.number = uploads.number()
         self._buffer = _Buffer()
         self._upload_id: str | None = None
@@ -177,10 +176,35 @@ class Upload:
         self.ended: str | None = None  # why others had to have its memory
         self.unanswered = 0  # calls that may still leave something in the bucket
 
+    @cached_property
+    def patience(self) -> asyncio.Timeout:
+        """Around whatever the upload waits for."""
+        return asyncio.timeout(None)
+
     def end(self, reason: str) -> None:
         """Make whatever the upload waits for end with TimeoutError."""
         self.ended = reason
-        self._patience.reschedule(asyncio.get_running_loop().time())
+        self.patience.reschedule(asyncio.get_running_loop().time())
+
+    def has_room_for(self, body: bytes) -> bool:
+        """Take the budget for a whole body, if that needs no waiting and one call stores it."""
+        size = len(body)
+        if size > self._part_size or not self._budget.try_take(size):
+            return False
+        self.held = size
+        self._uploads.moves += 1
+        return True
+
+    async def store(self, body: bytes) -> StoredObject:
+        """As `add` and `finish`, of a whole body that there is room for. Raises `Unavailable`."""
+        self.size = size = len(body)
+        self._digest.update(body)
+        digest = self._digest.hexdigest()
+        self.touched = True
+        checksum = base64.b64encode(self._digest.digest()).decode()
+        await self._call("PutObject", Payload((body,), size, digest), checksum)
+        self._give(size)
+        return StoredObject(size, digest)
 
     async def add(self, chunk: bytes) -> None:
         """Take in the body's next bytes. Raises `Unavailable`."""
@@ -294,21 +318,15 @@ class Upload:
     async def _call(
         self, operation: str, payload: Payload, checksum: str, query: Query = ()
     ) -> Reply:
-        headers = [("x-amz-checksum-sha256", checksum)]
-
-        def stored(reply: Reply) -> bool:
-            echoed = reply.headers.get("x-amz-checksum-sha256", checksum)
-            return bool(reply.headers.get("etag")) and echoed == checksum
-
         self._uploads.sending += 1
         try:
             return await self._ask(
                 operation,
                 "PUT",
                 query=query,
-                headers=headers,
+                headers=(("x-amz-checksum-sha256", checksum),),
                 payload=payload,
-                check=stored,
+                check=lambda reply: _is_stored(reply, checksum),
                 ends=deadline.anew(),
             )
         finally:
@@ -327,7 +345,8 @@ class Upload:
             failures.append(AnswerLost("given up"))
             raise
         finally:
-            self.unanswered -= not any(_may_be_done(error) for error in failures)
+            if not failures or not any(_may_be_done(error) for error in failures):
+                self.unanswered -= 1
 
     async def _sent(self) -> None:
         """Wait for the part that is on its way. If we are cancelled, so is its sending."""
@@ -361,6 +380,11 @@ class Upload:
                 return False
             raise
         return reply.headers.get("content-length") == str(self.size)
+
+
+def _is_stored(reply: Reply, checksum: str) -> bool:
+    echoed = reply.headers.get("x-amz-checksum-sha256", checksum)
+    return bool(reply.headers.get("etag")) and echoed == checksum
 
 
 def _may_be_done(error: TransportError | S3Error) -> bool:

@@ -24,6 +24,7 @@ from app.http.http1 import Reply
 from app.http.idempotency import Idempotency
 from app.problems import BadHeader, BadParameter, InvalidDocument, PreconditionFailed
 from app.storage.attempt import Attempt
+from app.storage.objects import SHORT_BYTES
 from app.storage.records import Answer, Document
 
 MERGE_PATCH = "application/merge-patch+json"
@@ -206,7 +207,11 @@ class DocumentRoutes:
         response = Reply(None, 206 if span else 200, head, document.content_type)
         if request.method == "HEAD" or document.size == 0:
             return response
-        async with self._documents.content(exchange.caller.tenant, document, first, last) as chunks:
+        tenant = exchange.caller.tenant
+        if last - first < SHORT_BYTES:
+            response.body = await self._documents.short_content(tenant, document, first, last)
+            return response
+        async with self._documents.content(tenant, document, first, last) as chunks:
             await exchange.begin(response)
             async for chunk in chunks:
                 await response.send(chunk)

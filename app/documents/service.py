@@ -36,6 +36,7 @@ from app.storage.records import (
     Tenant,
     new_write_id,
     object_key,
+    record,
 )
 from app.storage.tables import (
     Conflict,
@@ -62,7 +63,7 @@ Precondition = Callable[[str], None]
 Decision = Callable[[Document, int], Document | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Draft:
     """What a client declares of a new document."""
 
@@ -73,7 +74,7 @@ class Draft:
     expires_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Upload:
     """Bytes on their way: their declared length and SHA-256, where the client gave them."""
 
@@ -145,12 +146,26 @@ class Documents:
             async with self._objects.open(key, first, last) as chunks:
                 yield chunks
         except ObjectMissing as missing:
-            # Purged since it was read; or, in a replica region, not arrived yet.
-            await self.read(tenant, document.id)
-            log.error("content is missing", extra={"document": document.id})
-            raise ContentUnavailable(
-                "The document's bytes are not here yet. Try again shortly.", retry_after=5
-            ) from missing
+            raise await self._content_missing(tenant, document) from missing
+
+    async def short_content(
+        self, tenant: Tenant, document: Document, first: int, last: int
+    ) -> bytes:
+        """The same at once, of at most `SHORT_BYTES`."""
+        try:
+            key = object_key(tenant, document.id, document.content_id)
+            return await self._objects.read(key, first, last)
+        except ObjectMissing as missing:
+            raise await self._content_missing(tenant, document) from missing
+
+    async def _content_missing(self, tenant: Tenant, document: Document) -> ContentUnavailable:
+        """Purged since it was read, which raises `NotFound`; or, in a replica region, not arrived
+        yet."""
+        await self.read(tenant, document.id)
+        log.error("content is missing", extra={"document": document.id})
+        return ContentUnavailable(
+            "The document's bytes are not here yet. Try again shortly.", retry_after=5
+        )
 
     def content_url(
         self, tenant: Tenant, document: Document, *, content_type: str, disposition: str, limit: int

@@ -7,8 +7,13 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from app.storage.records import record
 
-@dataclass(frozen=True, slots=True)
+# A range up to this many bytes is read in one go: a stream costs more than it saves.
+SHORT_BYTES = 64 * 1024
+
+
+@record
 class StoredObject:
     """What a finished `put` has stored: its size in bytes and the SHA-256 of all of them (hex)."""
 
@@ -54,6 +59,10 @@ class ObjectStore(Protocol):
         half-way is taken up again where it stopped; when that fails, iteration raises
         `Unavailable`, so that fewer bytes than asked never look like success.
         """
+        ...
+
+    async def read(self, key: str, first: int, last: int) -> bytes:
+        """The bytes that `open` would give, all at once, of a range of at most `SHORT_BYTES`."""
         ...
 
     def presign_get(
