@@ -74,9 +74,11 @@ class Dispatcher:
         handler, params = found
         try:
             reply = await handler(request, **params)
-            if reply is not None:  # else it has been begun
+            if reply is None:  # it has been begun
+                await stream.response.send(end_stream=True)
+            else:
                 stream.respond(reply)
                 request.responded = True
-            await stream.response.send(end_stream=True)
+                await stream.send(b"", True)
         except Exception as error:  # noqa: BLE001 - Sanic does likewise
             await self._app.handle_exception(request, error)

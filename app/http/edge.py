@@ -73,7 +73,7 @@ class Edge:
             status = 499  # unless answered: the client has gone
             try:
                 try:
-                    response = await self._serve(route, exchange)
+                    response = await self._serve(route, exchange, connection)
                 except Exception as error:  # noqa: BLE001 - each means a problem to the client
                     problem = self._problem(exchange, error)
                     response = render(problem, exchange.request_id)
@@ -99,9 +99,9 @@ class Edge:
             raise asyncio.CancelledError from error
         return as_problem(error)
 
-    async def _serve(self, route: Route, exchange: Exchange) -> Reply:
+    async def _serve(self, route: Route, exchange: Exchange, connection: Protocol) -> Reply:
         if route.scope is not None:
-            self._admit(connection_of(exchange.request))
+            self._admit(connection)
             deadline.start(self._deadline_seconds)
             exchange.caller = await self._authenticate(exchange.header("authorization"))
             if self._rate_limit.enabled:

@@ -39,7 +39,8 @@ class Exchange:
         self.request = request
         # RFC 3986, 6.2.2.2: what is percent-encoded needlessly is the same address.
         self.params = {
-            name: unquote(value, errors="surrogateescape") for name, value in params.items()
+            name: unquote(value, errors="surrogateescape") if "%" in value else value
+            for name, value in params.items()
         }
         self.request_id = request_id(request)
         # What every answer to this request carries.

@@ -31,7 +31,7 @@ class Tenant:
     id: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Caller:
     """Who asks: an API key, its tenant, and what it may do."""
 
@@ -194,7 +194,7 @@ class Settled:
     body_sha256: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Change:
     """One commit, all or nothing: the document from `before` to `after`.
 
