@@ -15,7 +15,6 @@ from tests.support import terraform
 from tests.support.engines import missing
 from tests.support.terraform import Terraform
 
-
 # What takes seconds, and needs Terragrunt at most. The rest takes minutes.
 _QUICK = {"test_live.py", "test_tools.py", "test_platform_changes.py", "test_platform_verdicts.py"}
 
