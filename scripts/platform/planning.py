@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sys
 import tempfile
@@ -55,27 +56,38 @@ def plan(
             progress=say,
         )
         say(f"planned in {run.seconds:.0f} s")
-        plans = _plans(account, chosen, run, files)
-        waiting = _waiting(account, plans, run.failed)
-        record = Record(
-            environment=account.environment,
-            account=account.id,
-            commit=commit,
-            # A file that changed while we planned is in the plan, or is not: who knows.
-            clean=clean and not git.uncommitted(account.root),
-            created=now().isoformat(),
-            planned_by=arn,
-            terragrunt=terragrunt.version(),
-            units=plans,
-            waiting=waiting,
-            failed=[unit for unit in run.failed if unit not in waiting],
-            allow_destroy=sorted(allow_destroy),
-        )
-        return Planned(
-            record, _failures(account, run, record), _store(store, record, files, preview)
-        )
+        record = _record(account, arn, commit, clean, _plans(account, chosen, run, files), run)
+        if allow_destroy:
+            record = dataclasses.replace(record, allow_destroy=sorted(allow_destroy))
+        stored = _store(store, record, files, preview)
+        return Planned(record, _failures(account, run, record), stored)
     finally:
         shutil.rmtree(files, ignore_errors=True)
+
+
+def _record(
+    account: Account,
+    arn: str,
+    commit: str,
+    clean: bool,
+    plans: list[UnitPlan],
+    run: terragrunt.Run,
+) -> Record:
+    waiting = _waiting(account, plans, run.failed)
+    # A file that changed while we planned is in the plan, or is not: who knows.
+    same = commit == git.commit(account.root) and not git.uncommitted(account.root)
+    return Record(
+        environment=account.environment,
+        account=account.id,
+        commit=commit,
+        clean=clean and same,
+        created=now().isoformat(),
+        planned_by=arn,
+        terragrunt=terragrunt.version(),
+        units=plans,
+        waiting=waiting,
+        failed=[unit for unit in run.failed if unit not in waiting],
+    )
 
 
 def chosen_units(account: Account, units: Collection[str]) -> list[str]:
@@ -121,7 +133,8 @@ def _failures(account: Account, run: terragrunt.Run, record: Record) -> str:
 def _store(store: Store, record: Record, files: Path, preview: bool) -> str:
     if preview:
         return "not stored: it is a preview, and may hold mock outputs"
-    (files / "terragrunt.log").chmod(0o600)
+    if not record.failed:
+        (files / "terragrunt.log").unlink()  # it holds values, and tells nothing that is not known
     for unit in record.failed:
         shutil.rmtree(files / unit, ignore_errors=True)  # what Terraform leaves of a failed plan
     kept = store.keep(record, files)
