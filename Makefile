@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help dev test lint format lock bench bench-memory load load-compare soak image ci clean \
   doctor preflight plan show apply bring-up drift providers-lock live-local live-local-down live-local-destroy \
-  cluster-local cluster-local-destroy check-infrastructure check-chart check-pipelines check-image \
+  cluster-local cluster-local-destroy check-infrastructure check-live check-chart check-pipelines check-image \
   check-lock sbom scan pipeline install-dev install-load install-test
 
 ARGS ?=
@@ -100,6 +100,9 @@ check-infrastructure: install-test ## modules, live/, platform tool, on emulated
 	@terraform fmt -recursive -check modules && terragrunt hcl fmt --check --working-dir live
 	@.venv/bin/python -m scripts.checkov
 	@STRONGROOM_FULL=1 .venv/bin/python -m pytest -q -n 3 --dist loadfile tests/infrastructure $(ARGS)
+
+check-live: install-test ## live/ on emulated accounts: applied, planned again, checked, destroyed
+	@scripts/check-live
 
 check-chart: install-test ## chart and GitOps, against a real API server where there is one
 	@helm lint --strict --quiet deploy/chart deploy/argocd
