@@ -13,6 +13,16 @@ prevent_destroy = !local.here.disposable
 terraform {
   # The locks that `make providers-lock` writes are the modules'; a run adds none to the tree.
   copy_terraform_lock_file = false
+
+  # Whoever calls Terragrunt itself comes by here too: what must not run is refused. See docs/platform.md.
+  before_hook "guard" {
+    commands = ["apply", "destroy", "import", "plan", "refresh", "state", "taint", "untaint"]
+    execute = concat([
+      "env", "PYTHONPATH=${get_parent_terragrunt_dir()}/..",
+      "python3", "-m", "scripts.platform", "guard", local.here.environment, local.here.unit,
+      local.here.disposable ? "disposable" : "protected", "--",
+    ], get_terraform_cli_args())
+  }
 }
 
 remote_state {

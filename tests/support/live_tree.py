@@ -20,17 +20,6 @@ from tests.support.engines import missing
 
 ROOT = Path(__file__).parents[2]
 
-_HOOK = """
-  before_hook "guard" {
-    commands = ["apply", "destroy", "import", "plan", "refresh", "state", "taint", "untaint"]
-    execute = concat([
-      "env", "PYTHONPATH=${get_parent_terragrunt_dir()}/..",
-      "python3", "-m", "scripts.platform", "guard", local.here.environment, local.here.unit,
-      local.here.disposable ? "disposable" : "protected", "--",
-    ], get_terraform_cli_args())
-  }
-"""
-
 _VERSIONS = """\
 terraform {
   required_version = ">= 1.11"
@@ -154,16 +143,9 @@ class LiveTree:
                 tree.write(f"{region}/{name}/terragrunt.hcl", unit)
         tree.write(".gitignore", ".dev/\n.terragrunt-cache/\nscripts\n")
         (root / "scripts").symlink_to(ROOT / "scripts")
-        tree._hook()
         tree.git("init", "-q", "-b", "main")
         tree.commit("as it was")
         return tree
-
-    def _hook(self) -> None:
-        """Until live/root.hcl has it itself."""
-        if "scripts.platform" not in (self.root / "live/root.hcl").read_text():
-            at = "  copy_terraform_lock_file = false\n"
-            self.edit("live/root.hcl", at, at + _HOOK)
 
     # --- files ------------------------------------------------------------------------------
 
