@@ -268,7 +268,7 @@ def firing(rule_file: Path, series: list[dict[str, str]], at: str, folder: Path)
     names = rules(chart.rendered("prod"), "alert")
     test = {
         "rule_files": [str(rule_file)],
-        "evaluation_interval": "1m",
+        "evaluation_interval": "5m",
         "tests": [
             {
                 "interval": "1m",

@@ -16,7 +16,9 @@ import pytest
 from tests.deploy import chart
 from tests.deploy.chart import ALL, CHART, PLACES, WAYS, Manifest, kinds, one, pods
 
+# As long as helm allows; the second has the chart's name in it, and is used as it is.
 LONG = "a-release-whose-name-is-as-long-as-helm-allows-it-abc"
+LONG_TOO = "strongroom-whose-name-is-as-long-as-helm-allows-it-ab"
 
 
 @pytest.fixture(scope="module")
@@ -157,12 +159,14 @@ def test_dev_needs_no_argo_no_prometheus_and_no_further_value() -> None:
     assert groups == {"v1", "apps", "autoscaling", "batch", "networking.k8s.io", "policy"}
 
 
-@pytest.mark.parametrize(("place", "way", "everything"), ALL)
-def test_names_fit(place: str, way: str, everything: bool) -> None:
-    values = {**WAYS[way], **(chart.EVERYTHING if everything else {})}
+@pytest.mark.parametrize("name", [LONG, LONG_TOO])
+@pytest.mark.parametrize("place", ["dev", "prod"])
+@pytest.mark.parametrize("way", WAYS)
+def test_names_fit(place: str, way: str, name: str) -> None:
+    values = {**WAYS[way], **chart.EVERYTHING}
     if place == "dev":
         values |= chart.LOAD
-    manifests = chart.render(place, values, name=LONG)
+    manifests = chart.render(place, values, name=name)
     for manifest in manifests:
         limit = 52 if manifest["kind"] == "CronJob" else 63
         assert len(manifest["metadata"]["name"]) <= limit, manifest["metadata"]["name"]
