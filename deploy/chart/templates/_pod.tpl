@@ -119,8 +119,10 @@ spec:
       ports:
         - name: http
           containerPort: {{ .Values.service.port }}
+          protocol: TCP # part of the list's key: given by the server, Argo CD would see drift for ever
         - name: metrics
           containerPort: {{ .Values.metrics.port }}
+          protocol: TCP
       startupProbe:
         httpGet: {path: /livez, port: http}
         periodSeconds: 1
