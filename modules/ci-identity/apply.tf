@@ -364,6 +364,7 @@ locals {
 }
 
 resource "aws_iam_role" "apply" {
+  #checkov:skip=CKV_AWS_393:it knows owner/repository alone, and takes the ids of immutable subjects for another claim
   name                 = "${var.name}-ci-apply"
   description          = "Applies what was reviewed, for jobs of the apply environment"
   assume_role_policy   = local.trust["apply"]

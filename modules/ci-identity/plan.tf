@@ -169,6 +169,7 @@ resource "aws_iam_policy" "reads" {
 }
 
 resource "aws_iam_role" "plan" {
+  #checkov:skip=CKV_AWS_393:it knows owner/repository alone, and takes the ids of immutable subjects for another claim
   name                 = "${var.name}-ci-plan"
   description          = "Reads configuration and state for plans; writes nothing but the lock"
   assume_role_policy   = local.trust["plan"]

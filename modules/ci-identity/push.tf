@@ -32,6 +32,7 @@ locals {
 }
 
 resource "aws_iam_role" "push" {
+  #checkov:skip=CKV_AWS_393:it knows owner/repository alone, and takes the ids of immutable subjects for another claim
   count = length(var.push_repository_arns) > 0 ? 1 : 0
 
   name                 = "${var.name}-ci-push"
