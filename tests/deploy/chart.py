@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -19,7 +18,8 @@ from tests.support.engines import missing
 
 Manifest = dict[str, Any]
 
-CHART = Path(__file__).resolve().parents[2] / "deploy" / "chart"
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "deploy" / "chart"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 KUBERNETES = ("1.30.0", "1.34.0")  # the oldest that is supported, and the one that runs
 
@@ -254,13 +254,14 @@ def settings(manifests: list[Manifest]) -> dict[str, str]:
 
 
 def schemas() -> Path:
-    """Kubernetes's own, of each version, as the package kubernetes-validate bundles them."""
-    found = importlib.util.find_spec("kubernetes_validate")
-    if found is None or found.origin is None:
-        missing("the package kubernetes-validate, which has Kubernetes's schemas, is not installed")
+    """Kubernetes's own, of each version, as the package kubernetes-validate bundles them: too large
+    for everybody's environment, so it has one of its own."""
+    package = ".tools/kubernetes/lib/python3*/site-packages/kubernetes_validate"
+    found = next(ROOT.glob(f"{package}/kubernetes-json-schema"), None)
+    if found is None:
+        missing("Kubernetes's schemas are not in .tools/kubernetes; .ci/run installs them")
     assert found is not None
-    assert found.origin is not None
-    return Path(found.origin).parent / "kubernetes-json-schema"
+    return found
 
 
 def rollouts_crds() -> list[Manifest]:
