@@ -46,8 +46,9 @@ class Settings(BaseSettings):
     list_shards: int = Field(
         1, ge=1, le=32, description="partitions of a tenant's documents; may grow, never shrink"
     )
+    # Not shorter than the table can be restored to: what was there then must still have its bytes.
     deleted_retention_days: int = Field(
-        30, ge=1, le=3650, description="days that a deleted document can be restored"
+        35, ge=1, le=3650, description="days that a deleted document can be restored"
     )
     max_in_flight: int = Field(
         512,

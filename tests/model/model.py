@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import Any, Literal
 
-RETENTION_MS = 30 * 24 * 3600 * 1000
+RETENTION_MS = 35 * 24 * 3600 * 1000
 MAX_METADATA_BYTES = 4096
 DEFAULT_NAME = "untitled"
 DEFAULT_TYPE = "application/octet-stream"
