@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import re
@@ -91,6 +92,20 @@ def test_another_checkout_gives_the_same_layers(image: Image, tmp_path: Path) ->
     podman("image", "rm", tag)
     assert done.returncode == 0, done.stderr[-3000:]
     assert _layers(rebuilt) == _layers(Path(os.environ["STRONGROOM_IMAGE"]))
+
+
+def test_no_clock_is_in_the_layers(image: Image) -> None:
+    """Whatever the time is when it is built: every file that the build adds is of one time."""
+    with tarfile.open(os.environ["STRONGROOM_IMAGE"]) as archive:
+        [manifest] = json.load(_member(archive, "manifest.json"))
+        config = json.load(_member(archive, manifest["Config"]))
+        epoch = datetime.datetime.fromisoformat(config["created"]).timestamp()
+        _, *ours = manifest["Layers"]  # the first is the base's
+        assert len(ours) >= 3
+        for name in ours:
+            with tarfile.open(fileobj=_member(archive, name)) as layer:
+                other = {f"{file.name}: {file.mtime}" for file in layer if file.mtime != epoch}
+            assert other == set()
 
 
 def _layers(archive: Path) -> list[str]:
