@@ -35,7 +35,7 @@ from tests.faults.test_upkeep import (
     run,
     struck_by,
 )
-from tests.faults.world import DAY_MS, World, now_ms
+from tests.faults.world import DAY_MS, RETAINED_MS, World, now_ms
 from tests.support.engines import engine
 from tests.support.service import Service, running
 from tests.support.tried import tried
@@ -160,7 +160,7 @@ def test_bytes_that_no_version_of_the_bucket_has_are_reported_and_nothing_is_tou
     gone = keys_of(world, purged)
     backup = Backup(world)
     client.call("DELETE", purged)
-    assert world.sweep(later_ms=31 * DAY_MS).versions == 2
+    assert world.sweep(later_ms=RETAINED_MS).versions == 2
     key = key_of(world, overwritten)
     for version, _ in history(world, key):
         world.client("s3").delete_object(Bucket=world.bucket, Key=key, VersionId=version)
@@ -210,7 +210,7 @@ def test_bytes_of_a_document_that_is_being_purged_are_left_to_the_sweeper(
     new = restored(Backup(world))
     state = restore(new)
     assert (state.unhidden, state.findings) == (0, [])
-    assert new.sweep(later_ms=31 * DAY_MS).documents == 1
+    assert new.sweep(later_ms=RETAINED_MS).documents == 1
     assert new.faults(swept=True) == []
 
 
@@ -651,10 +651,11 @@ def test_no_fault_of_any_call_makes_a_restore_lose_or_miss_anything(
             except Unavailable:
                 state = None
         assert all(before[key] <= objects(world, key) for key in before), case
-        if state is None:
+        # What goes wrong each time is told; the next run mends it.
+        clean = state is not None and kinds(state) == Counter({"orphan-object": 1})
+        assert clean or state is None or reach == "on", case
+        if not clean:
             restore(new)
-        else:
-            assert kinds(state) == Counter({"orphan-object": 1}), case
         assert settled(new), case
         new.client("dynamodb").delete_table(TableName=new.name)
     tried(f"{len(cases)} faults in a restore on {world.tables.name}")

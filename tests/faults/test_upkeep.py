@@ -29,13 +29,12 @@ from app.upkeep.sweep import Sweeper, Swept
 from app.upkeep.verify import Finding, Verification, Verifier
 from tests.faults.injector import FaultyTransport, faults_of, plan_id
 from tests.faults.operations import LARGE, OTHER, SMALL, Client
-from tests.faults.world import DAY_MS, World, now_ms
+from tests.faults.world import DAY_MS, RETAINED_MS, World, now_ms
 from tests.support.engines import engine
 from tests.support.service import ROOT, Answer, Service, running
 from tests.support.tried import tried
 
 FULL = os.environ.get("STRONGROOM_FULL") == "1"
-MONTH_MS = 31 * DAY_MS
 ENGINES = [("ministack", "ministack"), ("dynamodb_local", "versitygw")]
 _tags = itertools.count()
 
@@ -160,10 +159,10 @@ def test_a_deleted_document_goes_with_all_its_versions_once_its_time_is_up(
     path = client.made()
     assert client.call("PUT", path + "/content", OTHER).status == 200
     assert client.call("DELETE", path).status == 204
-    assert world.sweep(later_ms=29 * DAY_MS).documents == 0
+    assert world.sweep(later_ms=34 * DAY_MS).documents == 0
     assert client.call("POST", path + "/restore").status == 200
     assert client.call("DELETE", path).status == 204
-    swept = world.sweep(later_ms=MONTH_MS)
+    swept = world.sweep(later_ms=RETAINED_MS)
     assert (swept.documents, swept.versions, swept.freed_bytes) == (1, 2, len(SMALL + OTHER))
     assert world.faults(swept=True) == []
     assert client.call("POST", path + "/restore").status == 404
@@ -185,10 +184,10 @@ def test_a_dry_run_counts_the_same_and_changes_nothing(world: World, client: Cli
     client.call("DELETE", path)
     upload(world, key_of(world, path))
     before = (world.items(), world.keys(), world.uploads())
-    planned = world.sweep(later_ms=MONTH_MS, dry_run=True)
+    planned = world.sweep(later_ms=RETAINED_MS, dry_run=True)
     assert (world.items(), world.keys(), world.uploads()) == before
     assert (planned.intents, planned.documents, planned.versions) == (1, 1, 1)
-    done = world.sweep(later_ms=MONTH_MS)
+    done = world.sweep(later_ms=RETAINED_MS)
     # The purge itself ends the upload of the document's key, before the bucket is looked at.
     assert asdict(done) | {"uploads": 0} == asdict(planned) | {"uploads": 0}
 
@@ -202,7 +201,7 @@ def test_many_sweepers_at_once_remove_each_thing_once(world: World, client: Clie
 
     async def together(backends: bootstrap.Backends) -> list[Swept]:
         def clock() -> int:
-            return now_ms() + MONTH_MS
+            return now_ms() + RETAINED_MS
 
         sweepers = [Sweeper(backends.upkeep, backends.objects, clock) for _ in range(5)]
         return await asyncio.gather(*(sweeper.run() for sweeper in sweepers))
@@ -224,12 +223,12 @@ def test_of_restore_and_purge_exactly_one_wins(world: World, client: Client) -> 
     threads = [threading.Thread(target=restore, args=(path,)) for path in paths]
     for number, thread in enumerate(threads):
         if number == 5:
-            sweeper = threading.Thread(target=world.sweep, kwargs={"later_ms": MONTH_MS})
+            sweeper = threading.Thread(target=world.sweep, kwargs={"later_ms": RETAINED_MS})
             sweeper.start()
         thread.start()
     for thread in [*threads, sweeper]:
         thread.join()
-    world.sweep(later_ms=MONTH_MS)
+    world.sweep(later_ms=RETAINED_MS)
     assert world.faults(swept=True) == []
     for path, status in answers.items():
         assert status in (200, 404)
@@ -275,7 +274,7 @@ def test_from_the_mark_on_a_document_cannot_be_restored(world: World, client: Cl
 
     refused, answer = world.with_backends(race)
     assert (refused, answer.status) == (True, 404)
-    world.sweep(later_ms=MONTH_MS)
+    world.sweep(later_ms=RETAINED_MS)
     assert world.faults(swept=True) == []
 
 
@@ -292,7 +291,7 @@ def test_bytes_go_only_once_nothing_can_bring_the_document_back(
         await discard(store, key)
 
     monkeypatch.setattr(S3ObjectStore, "discard", restore_first)
-    assert world.sweep(later_ms=MONTH_MS).documents == 1
+    assert world.sweep(later_ms=RETAINED_MS).documents == 1
     assert [answer.status for answer in answers] == [404]
     assert world.faults(swept=True) == []
 
@@ -376,7 +375,7 @@ def test_orphans_are_removed_when_asked_and_nothing_else(world: World, client: C
     state = world.verify(remove_orphans=True)
     assert (state.removed, kinds(state)) == (1, Counter({"foreign-object": 1}))
     assert sorted(world.keys()) == sorted([key, open_key, foreign])
-    world.sweep(later_ms=MONTH_MS)
+    world.sweep(later_ms=RETAINED_MS)
     assert world.uploads() == [foreign]
     assert client.call("GET", path + "/content").body == SMALL
 
@@ -508,7 +507,7 @@ def test_a_live_service_gives_no_false_findings(world: World, client: Client) ->
 
     def purge() -> None:
         while time.monotonic() < ends:
-            swept = world.sweep(later_ms=30 * DAY_MS)
+            swept = world.sweep(later_ms=35 * DAY_MS)
             if swept.failed:
                 failures.append(swept)
 
@@ -517,7 +516,7 @@ def test_a_live_service_gives_no_false_findings(world: World, client: Client) ->
             failures.extend(world.verify().findings)
 
     # Intents of the writers are real ones, so the sweeper's clock must not outrun them: documents
-    # are deleted with a retention of 30 days, intents lapse after 15 minutes.
+    # are deleted with a retention of 35 days, intents lapse after 15 minutes.
     threads = [threading.Thread(target=work) for work in (write, write, verify)]
     for thread in threads:
         thread.start()
@@ -525,7 +524,7 @@ def test_a_live_service_gives_no_false_findings(world: World, client: Client) ->
         thread.join()
     assert failures == []
     purge()
-    world.sweep(later_ms=MONTH_MS)
+    world.sweep(later_ms=RETAINED_MS)
     assert world.faults(swept=True) == []
 
 
@@ -578,7 +577,7 @@ def test_no_fault_of_any_call_makes_a_sweep_do_harm(
     with monkeypatch.context() as patch:
         littered(world, client)
         faulty(world, patch, "plain", tmp_path / "trace")
-        world.sweep(later_ms=MONTH_MS)
+        world.sweep(later_ms=RETAINED_MS)
     assert world.faults(swept=True) == []
     cases = [(op, n, f) for op, n in calls(tmp_path / "trace") for f in struck_by(op)]
     for number, (operation, nth, fault) in enumerate(cases):
@@ -587,13 +586,13 @@ def test_no_fault_of_any_call_makes_a_sweep_do_harm(
             reach = "on" if FULL and number % 2 else "once"
             faulty(world, patch, plan_id(operation, nth, fault, reach, str(number)))
             try:
-                swept = world.sweep(later_ms=MONTH_MS)
+                swept = world.sweep(later_ms=RETAINED_MS)
             except Unavailable:
                 swept = None
         case = f"{operation} {nth} {fault} {reach}"
         assert client.call("GET", kept + "/content").body == SMALL, case
         if swept is None or swept.failed:
-            world.sweep(later_ms=MONTH_MS)
+            world.sweep(later_ms=RETAINED_MS)
         assert world.faults(swept=True) == [], case
     tried(f"{len(cases)} faults in a sweep on {world.tables.name}")
 

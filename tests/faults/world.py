@@ -26,6 +26,8 @@ from tests.support.engines import Engine
 
 T = TypeVar("T")
 DAY_MS = 24 * 3600 * 1000
+# When a document that was deleted has served its time.
+RETAINED_MS = 36 * DAY_MS
 
 
 def now_ms() -> int:

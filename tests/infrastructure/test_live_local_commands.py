@@ -35,6 +35,10 @@ echo > .terraform/providers/registry.terraform.io/hashicorp/aws/VERSION/os_arch/
 """
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass
 class Tool:
     home: Path
@@ -52,6 +56,8 @@ class Tool:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # As at a terminal: in the background of a script SIGINT is ignored, for good.
+            preexec_fn=_heed_interrupts,
         )
 
     def run(self, *arguments: str, **more: str) -> tuple[int, str]:

@@ -21,7 +21,8 @@ from app.documents.service import Documents
 from app.problems import Overloaded
 
 _honest = {
-    name: getattr(Documents, name) for name in ("read", "listed", "patch", "content", "content_url")
+    name: getattr(Documents, name)
+    for name in ("read", "listed", "patch", "content", "short_content", "content_url")
 }
 
 
@@ -49,6 +50,11 @@ async def wrong_bytes(self: Documents, *arguments: Any) -> AsyncIterator[AsyncIt
         yield flipped(chunks)
 
 
+async def wrong_short_bytes(self: Documents, *arguments: Any) -> bytes:
+    content: bytes = await _honest["short_content"](self, *arguments)
+    return bytes([content[0] ^ 1]) + content[1:]
+
+
 async def lost_update(self: Documents, *arguments: Any) -> Any:
     caller, identifier, apply, _, *rest = arguments
     return await _honest["patch"](self, caller, identifier, apply, lambda etag: None, *rest)
@@ -63,13 +69,13 @@ def lead_away(self: Documents, *arguments: Any, **named: Any) -> str:
     return "https://elsewhere.example.com/bytes"
 
 
-_LIES: dict[str, tuple[str, Callable[..., Any]]] = {
-    "slow": ("read", slow),
-    "overloaded": ("read", overloaded),
-    "wrong-bytes": ("content", wrong_bytes),
-    "lost-update": ("patch", lost_update),
-    "short-list": ("listed", short_list),
-    "lead-away": ("content_url", lead_away),
+_LIES: dict[str, dict[str, Callable[..., Any]]] = {
+    "slow": {"read": slow},
+    "overloaded": {"read": overloaded},
+    "wrong-bytes": {"content": wrong_bytes, "short_content": wrong_short_bytes},
+    "lost-update": {"patch": lost_update},
+    "short-list": {"listed": short_list},
+    "lead-away": {"content_url": lead_away},
 }
 
 
@@ -84,6 +90,6 @@ def _to_globex_alone(name: str, lie: Callable[..., Any]) -> Callable[..., Any]:
 
 if __name__ == "__main__":
     for lie in filter(None, os.environ.get("LIE", "").split(",")):
-        name, told = _LIES[lie]
-        setattr(Documents, name, _to_globex_alone(name, told))
+        for name, told in _LIES[lie].items():
+            setattr(Documents, name, _to_globex_alone(name, told))
     sys.exit(main())
