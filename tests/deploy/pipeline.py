@@ -96,17 +96,18 @@ def _tar(files: Mapping[str, bytes]) -> bytes:
 
 @contextlib.contextmanager
 def registry(blobs: Path) -> Iterator[str]:
-    """A registry on loopback: host and port."""
+    """A registry on loopback: host and port. Beside the blobs, `requests` has what it is asked."""
     need("crane")
     address = f"127.0.0.1:{free_port()}"
     blobs.mkdir()
-    process = subprocess.Popen(
-        ["crane", "registry", "serve", "--address", address, "--disk", str(blobs)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"PATH": PATH},
-    )
+    with (blobs.parent / "requests").open("w") as log:
+        process = subprocess.Popen(
+            ["crane", "registry", "serve", "--address", address, "--disk", str(blobs)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"PATH": PATH},
+        )
     try:
         _await(address)
         yield address

@@ -170,6 +170,17 @@ def test_a_tag_never_moves(tree: Tree) -> None:
     assert run("crane", "digest", f"{tree.repository}:{tree.commit}").stdout.strip() == digest
 
 
+def test_a_push_reads_no_layer(tree: Tree, tmp_path: Path) -> None:
+    """modules/ci-identity gives the push role no right to download one."""
+    assert tree.push().returncode == 0
+    asked = (tmp_path / "requests").read_text()
+    assert "PUT /v2/strongroom/manifests/" in asked
+    assert "GET /v2/strongroom/blobs/" not in asked
+    (tmp_path / "requests").write_text("")
+    assert tree.push().returncode == 0
+    assert "/blobs/" not in (tmp_path / "requests").read_text()
+
+
 @pytest.mark.parametrize("tag", ["latest", "main", "v1.2.3", "abc123", "A" * 40])
 def test_a_tag_that_could_move_is_refused(tree: Tree, tag: str) -> None:
     _refused(tree.push("--tag", tag), "is no commit")
