@@ -106,7 +106,26 @@ check-live: install-test ## live/ on emulated accounts: applied, planned again, 
 
 check-chart: install-test ## chart and GitOps, against a real API server where there is one
 	@helm lint --strict --quiet deploy/chart deploy/argocd
-	@STRONGROOM_FULL=1 .venv/bin/python -m pytest -q -n 3 --dist loadfile tests/deploy $(ARGS)
+	@STRONGROOM_FULL=1 .venv/bin/python -m pytest -q tests/deploy $(ARGS)
+
+check-pipelines: install-test ## workflows, shell scripts and Dockerfile
+	@scripts/check-pipelines
+	@.venv/bin/python -m pytest -q tests/deploy/test_workflows.py $(ARGS)
+
+check-image: ## the image that `make image` has built, run (needs podman)
+	@python=$$(scripts/python) && "$$python" scripts/image check $(ARGS)
+
+check-lock: ## whether poetry.lock is that of pyproject.toml (needs Poetry 2)
+	@poetry check --lock
+
+sbom: ## what is in the image, as CycloneDX (needs syft)
+	@scripts/sbom make
+
+scan: ## whether the image may be released, by its vulnerabilities (needs grype)
+	@scripts/scan-gate --run
+
+pipeline: install-test ## ci, release and promotion rehearsed from the workflow files (ARGS='--only release')
+	@scripts/pipeline $(ARGS)
 
 lock: ## resolve the dependencies anew into poetry.lock (needs Poetry 2)
 	@poetry lock --regenerate

@@ -122,7 +122,8 @@ class Aws:
         return str(json.loads(made)[0]["key"])
 
     def _client(self, service: str) -> Any:
-        return boto3.session.Session().client(
+        session: Any = boto3.session.Session()
+        return session.client(
             service,
             region_name=REGION,
             endpoint_url=URL,

@@ -87,7 +87,7 @@ class Repository:
         (self.bare / "made").touch()
 
     def _overlay(self) -> None:
-        """The folder deploy/ as it lies here, committed or not, and what is of this machine alone."""
+        """The folder deploy/ as it lies here, committed or not, and what is of this machine."""
         shutil.rmtree(self.checkout / "deploy")
         shutil.copytree(ROOT / "deploy", self.checkout / "deploy")
         file = self.checkout / "deploy" / "argocd" / "values.yaml"
@@ -106,6 +106,7 @@ def local_values() -> dict[str, Any]:
         "aws": {"endpoints": {"all": aws.URL}},
         "serviceAccount": {"roleArn": ""},  # a user's key instead, from a Secret
         "extraEnvFrom": [{"secretRef": {"name": "strongroom-aws"}}],
+        "config": {"MAX_UPLOAD_BYTES": 20 * 1024 * 1024},  # the emulated bucket is in memory
         "service": {"type": "NodePort", "nodePort": NODE_PORT},
         "autoscaling": {"minReplicas": 2, "maxReplicas": 4},
         "resources": {"requests": {"cpu": "250m"}},
