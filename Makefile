@@ -105,7 +105,8 @@ check-live: install-test ## live/ on emulated accounts: applied, planned again, 
 	@scripts/check-live
 
 check-chart: install-test ## chart and GitOps, against a real API server where there is one
-	@helm lint --strict --quiet deploy/chart deploy/argocd
+	@helm lint --strict --quiet deploy/chart --values deploy/chart/values-dev.yaml
+	@helm lint --strict --quiet deploy/argocd
 	@STRONGROOM_FULL=1 .venv/bin/python -m pytest -q tests/deploy $(ARGS)
 
 check-pipelines: install-test ## workflows, shell scripts and Dockerfile
@@ -116,7 +117,7 @@ check-image: ## the image that `make image` has built, run (needs podman)
 	@python=$$(scripts/python) && "$$python" scripts/image check $(ARGS)
 
 check-lock: ## whether poetry.lock is that of pyproject.toml (needs Poetry 2)
-	@poetry check --lock
+	@PATH="$$PATH:.tools/poetry/bin" poetry check --lock
 
 sbom: ## what is in the image, as CycloneDX (needs syft)
 	@scripts/sbom make
