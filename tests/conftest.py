@@ -19,9 +19,23 @@ _connect = socket.socket.connect
 def _guarded(self: socket.socket, address: Any) -> None:
     if self.family in (socket.AF_INET, socket.AF_INET6):
         host = address[0]
-        if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+        if host != "localhost" and not _is_here(host):
             raise RuntimeError(f"a test tried to reach {host}")
     _connect(self, address)
+
+
+def _is_here(host: str) -> bool:
+    """Loopback, or an address of one of this machine's interfaces: nothing else can be bound to."""
+    address = ipaddress.ip_address(host)
+    if address.is_loopback:
+        return True
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError:
+            return False
+    return not address.is_unspecified
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scripts.cluster_local import host, image
+from scripts.cluster_local import host, image, prometheus
 from scripts.cluster_local.aws import ADDRESS, Aws
 from scripts.cluster_local.errors import ClusterError
 from scripts.cluster_local.plane import Plane
+from scripts.cluster_local.prometheus import Prometheus
 from scripts.cluster_local.repository import (
     ENTRY,
     IMAGE,
@@ -30,6 +31,7 @@ from scripts.cluster_local.shell import run, until
 WORKLOAD = "rollout/strongroom"
 URL = f"http://127.0.0.1:{NODE_PORT}"
 APPLICATION = f"strongroom-{ENTRY}"
+_REFUSED_SECONDS = 45.0
 _SCOPES = ("documents:read", "documents:write", "shares:write", "keys:admin")
 # Variable in the env file: tenant, scopes.
 _KEYS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -37,6 +39,9 @@ _KEYS: dict[str, tuple[str, tuple[str, ...]]] = {
     "STRONGROOM_API_KEY_READ": ("acme", ("documents:read",)),
     "STRONGROOM_API_KEY_2": ("globex", _SCOPES),
 }
+# Of the load that releases are judged by: a tenant of its own, and not in the env file.
+_SMOKE = "smoke"
+_SMOKE_KEY = ("smoke", ("documents:read", "documents:write"))
 
 
 def say(text: str) -> None:
@@ -50,6 +55,7 @@ class Operations:
         self.plane = Plane(self.home, say)
         self.aws = Aws(self.home, say)
         self.repository = Repository(self.home)
+        self.prometheus = Prometheus(self.home, self.plane.kubeconfig, NAMESPACE, say)
 
     # --- commands -------------------------------------------------------------------------------
 
@@ -67,7 +73,8 @@ class Operations:
             self._secrets()
             self._await_synced(digest)
             keys = self._keys()
-            self._secret("strongroom-smoke", {"api-key": keys["STRONGROOM_API_KEY"]})
+            self._secret("strongroom-smoke", {"api-key": keys.pop(_SMOKE)})
+            self.prometheus.up()
             self._write_env(keys)
         self._tell(time.monotonic() - started)
         return 0
@@ -82,6 +89,7 @@ class Operations:
             say("stopping the emulated AWS …")
             self.aws.down()
             say("stopping the cluster …")
+            self.prometheus.down()
             self.plane.down()
             self.repository.remove()
             for file in self.home.iterdir():
@@ -101,6 +109,7 @@ class Operations:
             say(f"the cluster lacks {', '.join(lacking)}: make cluster-local")
             return 3
         say(f"the cluster runs, and the emulated AWS {'too' if self.aws.pid else 'does NOT'}")
+        say(f"Prometheus: {prometheus.URL if self.prometheus.runs else 'does not run'}")
         say(self.plane.kubectl("get", "applications", "--namespace=argocd"))
         say(self.plane.kubectl("get", "rollouts,pods,hpa,pdb", f"--namespace={NAMESPACE}"))
         answered = _status("/readyz")
@@ -149,8 +158,14 @@ class Operations:
     def _await_synced(self, digest: str) -> None:
         say("waiting for Argo CD to sync the chart, and for the pods …")
         head = self.repository.head
+        refused_since: float | None = None
 
         def left() -> str:
+            nonlocal refused_since
+            # What it cannot render now it will not later; but its first answer may be of the commit before.
+            refused_since = (refused_since or time.monotonic()) if self._conditions() else None
+            if refused_since and time.monotonic() - refused_since > _REFUSED_SECONDS:
+                raise ClusterError(f"Argo CD refuses {APPLICATION}:{self._conditions()}")
             application = self._get(NAMESPACE_ARGOCD, "application", APPLICATION)
             status = application.get("status", {})
             sync = status.get("sync", {})
@@ -176,7 +191,7 @@ class Operations:
             known = dict(json.loads(file.read_text()))
         except (OSError, ValueError):
             known = {}
-        for variable, (tenant, scopes) in _KEYS.items():
+        for variable, (tenant, scopes) in {**_KEYS, _SMOKE: _SMOKE_KEY}.items():
             key = known.get(variable, "")
             if not key or _status("/v1/documents?limit=1", key) != 200:
                 known[variable] = self.aws.new_key(tenant, scopes)
@@ -200,6 +215,8 @@ class Operations:
         say(f"In a shell:          . {env}")
         say("What runs:           kubectl get rollouts,pods -n $NAMESPACE")
         say(f"What Argo CD syncs:  {checkout} (commit there, and git push)")
+        if self.prometheus.runs:
+            say(f"What is measured:    {prometheus.URL}")
         say(f"To load it:          python -m load run --url {URL} --allow-host {ADDRESS}")
         say("To take it down:     make cluster-local-destroy")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from scripts.cluster_local import aws
+from scripts.cluster_local import aws, prometheus
 from scripts.cluster_local.errors import ClusterError
 from scripts.cluster_local.shell import run
 
@@ -106,10 +106,19 @@ def local_values() -> dict[str, Any]:
         "aws": {"endpoints": {"all": aws.URL}},
         "serviceAccount": {"roleArn": ""},  # a user's key instead, from a Secret
         "extraEnvFrom": [{"secretRef": {"name": "strongroom-aws"}}],
-        "config": {"MAX_UPLOAD_BYTES": 20 * 1024 * 1024},  # the emulated bucket is in memory
         "service": {"type": "NodePort", "nodePort": NODE_PORT},
         "autoscaling": {"minReplicas": 2, "maxReplicas": 4},
         "resources": {"requests": {"cpu": "250m"}},
+        # Off, as in dev; who turns it on is not to wait long. `metrics` must say how often is scraped.
+        "analysis": {
+            "prometheus": {"address": prometheus.URL},
+            "windowSeconds": 30,
+            "delaySeconds": 3 * prometheus.SCRAPE_SECONDS,
+            "intervalSeconds": 5,
+            "count": 2,
+            "smoke": {"seconds": 15, "apiKeySecret": {"name": "strongroom-smoke"}},
+        },
+        "metrics": {"serviceMonitor": {"intervalSeconds": prometheus.SCRAPE_SECONDS}},
         "networkPolicy": {
             "egress": {"extra": [{"cidr": f"{aws.ADDRESS}/32", "ports": [aws.PORT]}]}
         },

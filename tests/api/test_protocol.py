@@ -162,7 +162,10 @@ def test_metrics_are_by_route_template_and_never_by_what_clients_send(service: S
     service.read(document["id"])
     service.request("GET", "/made/up/path")
     service.request("MADEUP", "/v1/documents")
-    text = service.request("GET", "/metrics", key=None).body.decode()
+    scraped = service.request("GET", "/metrics", key=None)
+    if service.process is None and scraped.status == 404:
+        pytest.skip("a service that somebody else has started, with a METRICS_PORT")
+    text = scraped.body.decode()
     line = r'strongroom_requests_total\{method="GET",route="/v1/documents/\{id\}",status="2xx"\}'
     assert re.search(line, text)
     assert re.search(
