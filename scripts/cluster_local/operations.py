@@ -162,7 +162,7 @@ class Operations:
 
         def left() -> str:
             nonlocal refused_since
-            # What it cannot render now it will not later; but its first answer may be of the commit before.
+            # What it cannot render it never will; but its first answer may be of the commit before.
             refused_since = (refused_since or time.monotonic()) if self._conditions() else None
             if refused_since and time.monotonic() - refused_since > _REFUSED_SECONDS:
                 raise ClusterError(f"Argo CD refuses {APPLICATION}:{self._conditions()}")

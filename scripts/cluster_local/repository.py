@@ -109,7 +109,7 @@ def local_values() -> dict[str, Any]:
         "service": {"type": "NodePort", "nodePort": NODE_PORT},
         "autoscaling": {"minReplicas": 2, "maxReplicas": 4},
         "resources": {"requests": {"cpu": "250m"}},
-        # Off, as in dev; who turns it on is not to wait long. `metrics` must say how often is scraped.
+        # Off, as in dev. Who turns it on is not to wait long.
         "analysis": {
             "prometheus": {"address": prometheus.URL},
             "windowSeconds": 30,

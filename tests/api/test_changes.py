@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -160,7 +161,8 @@ def test_one_of_twelve_new_contents_with_if_match_wins(service: Service) -> None
 
 
 def test_a_deleted_document_is_gone_until_it_is_restored(service: Service) -> None:
-    document = service.create(b"bytes", Document_Tags="deleting")
+    tag = f"deleting-{secrets.token_hex(4)}"
+    document = service.create(b"bytes", Document_Tags=tag)
     answer = service.request("DELETE", path(document))
     assert (answer.status, answer.body) == (204, b"")
     for method, suffix, body in [
@@ -168,8 +170,8 @@ def test_a_deleted_document_is_gone_until_it_is_restored(service: Service) -> No
         ("PATCH", "", {"name": "x"}), ("PUT", "/content", b"x"),
     ]:  # fmt: skip
         assert service.request(method, path(document, suffix), body).status == 404
-    assert service.request("GET", "/v1/documents?tag=deleting").json()["items"] == []
-    [shown] = service.request("GET", "/v1/documents?tag=deleting&include_deleted=true").json()[
+    assert service.request("GET", f"/v1/documents?tag={tag}").json()["items"] == []
+    [shown] = service.request("GET", f"/v1/documents?tag={tag}&include_deleted=true").json()[
         "items"
     ]
     assert shown["deleted_at"] is not None

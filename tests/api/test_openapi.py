@@ -28,7 +28,7 @@ from schemathesis.engine import events, from_schema
 from schemathesis.hooks import HookContext
 from schemathesis.schemas import BaseSchema
 
-from tests.support.service import MAX_UPLOAD_BYTES, Answer, Service
+from tests.support.service import BEYOND_ANY_LIMIT, Answer, Service
 
 Json = dict[str, Any]
 
@@ -395,7 +395,7 @@ PROVOCATIONS: dict[int, Provocation] = {
     404: lambda s, o, p: provoke(s, o, o.path.replace("{id}", "0" * 26)),
     412: lambda s, o, p: provoke(s, o, p, {"If-Match": '"x"'}),
     413: _raw(
-        f"Content-Length: {MAX_UPLOAD_BYTES + 1}",
+        f"Content-Length: {BEYOND_ANY_LIMIT}",
         "Content-Type: application/merge-patch+json",
         "Expect: 100-continue",
     ),

@@ -69,6 +69,13 @@ class Cluster:
         pods = self.pods(namespace)
         return {pod["spec"]["containers"][0]["image"].partition("@")[2] for pod in pods}
 
+    def process(self, pod: Any) -> int:
+        """The id, on this machine, of the process that a pod runs."""
+        container = pod["status"]["containerStatuses"][0]["containerID"].partition("//")[2]
+        tasks = self.operations.plane.containerd("tasks", "ls").splitlines()
+        [pid] = [line.split()[1] for line in tasks if line.startswith(container)]
+        return int(pid)
+
     def application(self, name: str = APPLICATION) -> Any:
         return self.get("application", name, namespace="argocd")
 

@@ -57,12 +57,8 @@ def test_a_canary_is_promoted_and_a_revert_takes_it_back(cluster: Cluster, load:
 
 
 def test_a_canary_is_aborted(cluster: Cluster, load: Load) -> None:
-    second = cluster.variant("second")
     with load.unharmed("a canary aborted"):
-        slow = {"canary.steps": [{"weight": 50, "pauseSeconds": 600}]}
-        cluster.commit(slow, second)
-        until(lambda: cluster.phase().startswith("Paused"), 120, cluster.phase)
-        assert cluster.images() == {second, cluster.released}
+        _half_way(cluster)
         cluster.patch({"status": {"abort": True}}, status=True)
         until(
             lambda: (
@@ -76,15 +72,29 @@ def test_a_canary_is_aborted(cluster: Cluster, load: Load) -> None:
         cluster.settle()
 
 
+def test_a_canary_is_reverted_half_way(cluster: Cluster, load: Load) -> None:
+    """A revert does not wait for the release to end, also where something is to be removed."""
+    with load.unharmed("a canary reverted half-way"):
+        _half_way(cluster, {"config.LOG_LEVEL": "info"})
+        cluster.revert()
+        cluster.healthy(cluster.released, 60)
+
+
+def _half_way(cluster: Cluster, changed: dict[str, object] | None = None) -> None:
+    second = cluster.variant("second")
+    steps = [{"weight": 50, "pauseSeconds": 600}]
+    cluster.commit({"canary.steps": steps, **(changed or {})}, second)
+    until(lambda: cluster.phase().startswith("Paused"), 120, cluster.phase)
+    assert cluster.images() == {second, cluster.released}
+
+
 def test_a_process_that_is_killed_takes_only_its_own_requests(cluster: Cluster, load: Load) -> None:
     """Besides: until the node has noticed, new connections may still be led to the dead process,
     and are refused. Nothing that was acknowledged is lost: see the last test here."""
     [victim, *_] = cluster.pods()
-    container = victim["status"]["containerStatuses"][0]["containerID"].partition("//")[2]
-    tasks = cluster.operations.plane.containerd("tasks", "ls").splitlines()
-    [pid] = [line.split()[1] for line in tasks if line.startswith(container)]
+    process = cluster.process(victim)
     killed = time.time()
-    os.kill(int(pid), 9)
+    os.kill(process, 9)
 
     def back() -> bool:
         [pod] = [p for p in cluster.pods() if p["metadata"]["name"] == victim["metadata"]["name"]]

@@ -23,6 +23,7 @@ from tests.support.engines import Engine, free_port
 
 ROOT = Path(__file__).parents[2]
 MAX_UPLOAD_BYTES = 20 * 1024 * 1024
+BEYOND_ANY_LIMIT = 10**12
 
 
 @dataclass
@@ -89,15 +90,20 @@ class Service:
     def read(self, identifier: str, *, key: str = "") -> Answer:
         return self.request("GET", f"/v1/documents/{identifier}", key=key)
 
+    def listed(self, query: str = "", *, key: str = "") -> list[dict[str, Any]]:
+        """Page after page: what is filtered may come in many, some of them empty."""
+        found: list[dict[str, Any]] = []
+        cursor = ""
+        while True:
+            answer = self.request("GET", f"/v1/documents?limit=200&{query}{cursor}", key=key)
+            found += answer.json()["items"]
+            if answer.json()["next_cursor"] is None:
+                return found
+            cursor = f"&cursor={answer.json()['next_cursor']}"
+
     def count(self, *, key: str = "") -> int:
         """How many documents the tenant has."""
-        total, cursor = 0, ""
-        while True:
-            page = self.request("GET", f"/v1/documents?limit=200{cursor}", key=key).json()
-            total += len(page["items"])
-            if page["next_cursor"] is None:
-                return total
-            cursor = f"&cursor={page['next_cursor']}"
+        return len(self.listed(key=key))
 
     def metrics(self) -> Callable[..., float]:
         """What /metrics tells now, by name and labels: the sum of all that have these."""
