@@ -18,6 +18,7 @@ import yaml
 from scripts.cluster_local import image
 from scripts.cluster_local.operations import APPLICATION, Operations
 from scripts.cluster_local.repository import IMAGE, LOCAL_VALUES, NAMESPACE, local_values
+from tests.support import tried
 
 NAME = "strongroom"
 
@@ -28,6 +29,7 @@ class Cluster:
     scratch: Path
     environment: dict[str, str]
     _digests: dict[str, str] = field(default_factory=dict)
+    _unobserved: tuple[str, int, float] = ("", 0, 0.0)
 
     @property
     def url(self) -> str:
@@ -55,8 +57,23 @@ class Cluster:
         rollout = self.rollout(namespace)
         status = rollout.get("status", {})
         if str(status.get("observedGeneration")) != str(rollout["metadata"]["generation"]):
+            self._nudge(rollout["metadata"])
             return "Unobserved"
         return f"{status.get('phase')} {status.get('message', '')}".strip()
+
+    def _nudge(self, metadata: Any) -> None:
+        """Argo Rollouts may overlook a change that comes while it writes: argo-rollouts#4073. As
+        docs/runbooks/release.md says, any other change makes it look again."""
+        key = (metadata["namespace"], metadata["generation"])
+        if self._unobserved[:2] != key:
+            self._unobserved = (*key, time.monotonic())
+        elif time.monotonic() - self._unobserved[2] > 10:
+            tried.lines.append("Argo Rollouts overlooked a change, and was nudged")
+            self.kubectl(
+                *("annotate", "rollout", NAME, f"--namespace={metadata['namespace']}"),
+                *("--overwrite", f"nudged={time.time():.0f}"),
+            )
+            self._unobserved = ("", 0, 0.0)
 
     def pods(self, namespace: str = NAMESPACE) -> list[Any]:
         """The service's, but for those that are going."""

@@ -349,6 +349,13 @@ def test_without_argo_the_load_balancer_goes_to_the_service() -> None:
         assert backend == {"name": "strongroom", "port": {"name": "http"}}
 
 
+def test_zeros_that_argo_rollouts_would_drop_are_left_out() -> None:
+    """It writes the whole Rollout, without them: Argo CD would heal that for ever."""
+    zeros = {"workload.minReadySeconds": 0, "workload.rollbackWindow": 0}
+    spec = one(chart.rendered("prod", "canary by pods", zeros), "Rollout")["spec"]
+    assert not {"minReadySeconds", "rollbackWindow"} & set(spec)
+
+
 def test_the_autoscaler_owns_the_number_of_pods() -> None:
     for place in PLACES:
         for way in WAYS:
