@@ -352,7 +352,7 @@ def test_without_argo_the_load_balancer_goes_to_the_service() -> None:
 def test_zeros_that_argo_rollouts_would_drop_are_left_out() -> None:
     """It writes the whole Rollout, without them: Argo CD would heal that for ever."""
     zeros = {"workload.minReadySeconds": 0, "workload.rollbackWindow": 0}
-    spec = one(chart.rendered("prod", "canary by pods", zeros), "Rollout")["spec"]
+    spec = one(chart.render("prod", zeros), "Rollout")["spec"]
     assert not {"minReadySeconds", "rollbackWindow"} & set(spec)
 
 
