@@ -2,8 +2,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help dev test lint format lock bench bench-memory load load-compare soak image ci clean \
   doctor preflight plan show apply bring-up drift providers-lock live-local live-local-down live-local-destroy \
-  cluster-local cluster-local-destroy check-infrastructure check-live check-chart check-pipelines check-image \
-  check-lock sbom scan pipeline install-dev install-load install-test
+  cluster-local cluster-local-destroy check-infrastructure check-live check-chart check-cluster check-pipelines \
+  check-image check-lock sbom scan pipeline install-dev install-load install-test
 
 ARGS ?=
 PROFILE ?= smoke
@@ -108,6 +108,9 @@ check-chart: install-test ## chart and GitOps, against a real API server where t
 	@helm lint --strict --quiet deploy/chart --values deploy/chart/values-dev.yaml
 	@helm lint --strict --quiet deploy/argocd
 	@STRONGROOM_FULL=1 .venv/bin/python -m pytest -q tests/deploy $(ARGS)
+
+check-cluster: install-test ## the service on a real node: contract, load, releases (needs the whole machine)
+	@STRONGROOM_CLUSTER=1 .venv/bin/python -m pytest -q tests/cluster $(ARGS)
 
 check-pipelines: install-test ## workflows, shell scripts and Dockerfile
 	@scripts/check-pipelines

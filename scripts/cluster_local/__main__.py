@@ -10,6 +10,7 @@ from types import FrameType
 
 from scripts.cluster_local.errors import ClusterError
 from scripts.cluster_local.operations import Operations
+from scripts.cluster_local.releases import ratio
 
 _ROOT = Path(__file__).parents[2]
 _DESCRIPTION = """\
@@ -25,7 +26,12 @@ def main() -> int:
     try:
         if options.command == "up":
             return operations.up(debian=options.debian)
-        return operations.status() if options.command == "status" else operations.down()
+        if options.command == "release":
+            return operations.release(
+                debian=options.debian, fault_error_ratio=options.fault_error_ratio
+            )
+        commands = {"status": operations.status, "wait": operations.wait, "down": operations.down}
+        return commands[options.command]()
     except ClusterError as error:
         print(f"cluster-local: {error}", file=sys.stderr)
         return 2
@@ -48,9 +54,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     up = commands.add_parser("up", help="bring up the cluster and the service on it")
-    up.add_argument(
-        "--debian", action="store_true", help="build the image on Debian without trying a registry"
+    release = commands.add_parser(
+        "release", help="build the image of what lies here, and have dev run it"
     )
+    for command in (up, release):
+        command.add_argument(
+            "--debian",
+            action="store_true",
+            help="build the image on Debian without trying a registry",
+        )
+    release.add_argument(
+        "--fault-error-ratio",
+        type=ratio,
+        default="",
+        metavar="RATIO",
+        help="a bad one: this share of its answers are errors, such as 0.05",
+    )
+    commands.add_parser("wait", help="until what is committed runs; exit code 1 if it was refused")
     commands.add_parser("status", help="whether it runs, and what runs on it")
     commands.add_parser("down", help="undo all that `up` did; what it held is gone")
     return parser

@@ -19,6 +19,7 @@ from scripts.cluster_local.aws import ADDRESS, Aws
 from scripts.cluster_local.errors import ClusterError
 from scripts.cluster_local.plane import Plane
 from scripts.cluster_local.prometheus import Prometheus
+from scripts.cluster_local.releases import APPLICATION, Releases
 from scripts.cluster_local.repository import (
     ENTRY,
     IMAGE,
@@ -30,7 +31,6 @@ from scripts.cluster_local.shell import run, until
 
 WORKLOAD = "rollout/strongroom"
 URL = f"http://127.0.0.1:{NODE_PORT}"
-APPLICATION = f"strongroom-{ENTRY}"
 _REFUSED_SECONDS = 45.0
 _SCOPES = ("documents:read", "documents:write", "shares:write", "keys:admin")
 # Variable in the env file: tenant, scopes.
@@ -79,6 +79,29 @@ class Operations:
         self._tell(time.monotonic() - started)
         return 0
 
+    def release(self, *, debian: bool = False, fault_error_ratio: str = "") -> int:
+        """0 if it is through, 1 if it was refused."""
+        self._must_run()
+        with self._locked("release"):
+            archive = image.ensure(self.home, say, debian=debian)
+            message = "Dev runs what lies in the working tree"
+            if fault_error_ratio:
+                archive = self._failing(archive, fault_error_ratio)
+                message += f", failing {fault_error_ratio} of its answers"
+                digest = self.plane.load(archive, IMAGE)
+                archive.unlink()
+            else:
+                digest = self._load(archive)
+            self.repository.promote(digest)
+            if not self.repository.push(message):
+                say("dev is to run that image already: nothing to release")
+            return self._releases.wait()
+
+    def wait(self) -> int:
+        """Until what is committed runs: 0; 1 if it was refused."""
+        self._must_run()
+        return self._releases.wait()
+
     def down(self) -> int:
         started = time.monotonic()
         if not self.home.exists():
@@ -116,6 +139,19 @@ class Operations:
         say(f"{URL}/readyz: {answered or 'no answer'}")
         say(f"for shells: . {_relative(self.env_file)}")
         return 0 if answered == 200 else 3
+
+    @property
+    def _releases(self) -> Releases:
+        return Releases(self.plane, self.repository, say)
+
+    def _must_run(self) -> None:
+        if not self.home.exists() or self.plane.lacking():
+            raise ClusterError("no cluster runs here: make cluster-local")
+
+    def _failing(self, archive: Path, ratio: str) -> Path:
+        target = self.home / "failing.tar"
+        image.variant(archive, target, environment={"FAULT_ERROR_RATIO": ratio})
+        return target
 
     # --- steps of `up` --------------------------------------------------------------------------
 

@@ -65,6 +65,11 @@ class Repository:
         script = self.checkout / "scripts" / "promote"
         run(script, "set-digest", ENVIRONMENT, digest)
 
+    def digest(self) -> str:
+        """What dev is to run, by what is committed."""
+        values = yaml.safe_load(self.git("show", f"HEAD:deploy/chart/values-{ENVIRONMENT}.yaml"))
+        return str(values["image"]["digest"])
+
     def push(self, message: str) -> bool:
         """Commit all that is changed in the checkout, and give it to Argo CD."""
         changed = bool(self.git("status", "--porcelain"))
@@ -112,10 +117,13 @@ def local_values() -> dict[str, Any]:
         # Off, as in dev. Who turns it on is not to wait long.
         "analysis": {
             "prometheus": {"address": prometheus.URL},
-            "windowSeconds": 30,
+            "windowSeconds": 60,
             "delaySeconds": 3 * prometheus.SCRAPE_SECONDS,
             "intervalSeconds": 5,
             "count": 2,
+            # Two of a hundred requests are soon slow on a machine that does all of this at once.
+            "maxSlowRatio": 0.1,
+            "maxSlowRatioAboveStable": 0.1,
             "smoke": {"seconds": 15, "apiKeySecret": {"name": "strongroom-smoke"}},
         },
         "metrics": {"serviceMonitor": {"intervalSeconds": prometheus.SCRAPE_SECONDS}},

@@ -16,7 +16,8 @@ from typing import Any
 import yaml
 
 from scripts.cluster_local import image
-from scripts.cluster_local.operations import APPLICATION, Operations
+from scripts.cluster_local.operations import Operations
+from scripts.cluster_local.releases import APPLICATION
 from scripts.cluster_local.repository import IMAGE, LOCAL_VALUES, NAMESPACE, local_values
 from tests.support import tried
 
@@ -75,15 +76,15 @@ class Cluster:
             )
             self._unobserved = ("", 0, 0.0)
 
-    def pods(self, namespace: str = NAMESPACE) -> list[Any]:
+    def pods(self, namespace: str = NAMESPACE, *, going: bool = False) -> list[Any]:
         """The service's, but for those that are going."""
         selected = "--selector=app.kubernetes.io/component=service"
         found = self.get("pods", selected, namespace=namespace)["items"]
-        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+        return [pod for pod in found if going or "deletionTimestamp" not in pod["metadata"]]
 
-    def images(self, namespace: str = NAMESPACE) -> set[str]:
-        """The digests of the pods that are not going."""
-        pods = self.pods(namespace)
+    def images(self, namespace: str = NAMESPACE, *, going: bool = False) -> set[str]:
+        """The digests of the pods, but for those that are going."""
+        pods = self.pods(namespace, going=going)
         return {pod["spec"]["containers"][0]["image"].partition("@")[2] for pod in pods}
 
     def process(self, pod: Any) -> int:

@@ -23,11 +23,12 @@ from tests.support import tried
 from tests.support.engines import missing
 
 FULL = os.environ.get("STRONGROOM_FULL") == "1"
+WINDOW_SECONDS = 30
 JUDGED: dict[str, object] = {
     "analysis.enabled": True,
+    "analysis.windowSeconds": WINDOW_SECONDS,
     "canary.steps": [{"weight": 50, "pauseSeconds": 2}],
 }
-WINDOW_SECONDS = 30  # as scripts/cluster_local has it
 SLI = f"{NAME}-sli"
 _UNDER_WAY = (None, "", "Pending", "Running")
 
@@ -124,6 +125,8 @@ def test_a_failing_release_is_caught_by_the_queries(judged: Cluster, load: Load)
         f"a release that fails one answer in twenty: aborted after {ended - began:.0f} s, "
         f"{len(failed)} of {len(load.requests(began))} requests failed meanwhile"
     )
+    # A pod that is going goes on with the connections that it has.
+    until(lambda: judged.images(going=True) == {judged.released}, 90)
     with load.unharmed("after the abort", least_requests=20):
         time.sleep(5)
         assert judged.images() == {judged.released}
@@ -147,6 +150,7 @@ def test_a_slow_release_is_caught_by_the_queries(judged: Cluster, load: Load) ->
         judged.healthy(judged.released)
 
 
+@pytest.mark.skipif(not FULL, reason="takes two minutes more; STRONGROOM_FULL=1 runs it")
 def test_a_release_that_cannot_be_judged_is_aborted(judged: Cluster, load: Load) -> None:
     prometheus = judged.operations.prometheus
     prometheus.down()
@@ -165,16 +169,23 @@ def test_a_release_that_cannot_be_judged_is_aborted(judged: Cluster, load: Load)
 def test_a_release_that_never_becomes_ready_is_aborted(judged: Cluster, load: Load) -> None:
     mute = judged.variant("mute", entrypoint=["/usr/bin/sleep", "3600"])
     soon = JUDGED | {"workload.progressDeadlineSeconds": 30}
+    began = time.time()
     with load.unharmed("aborted at the progress deadline"):
         refused(judged, lambda: judged.commit(soon, mute, message="A mute image"))
-        assert "deadline" in str(judged.rollout()["status"]["conditions"])
+        assert judged.rollout()["status"]["abort"]
+        assert not analyses(judged, began)  # it came to none
         judged.revert()
         judged.healthy(judged.released)
 
 
 def test_blue_and_green_switch_and_switch_back(judged: Cluster, load: Load) -> None:
     second = judged.variant("second")
-    blue = JUDGED | {"strategy": "blueGreen", "blueGreen.scaleDownDelaySeconds": 90}
+    blue = JUDGED | {
+        "strategy": "blueGreen",
+        "blueGreen.scaleDownDelaySeconds": 90,
+        "analysis.windowSeconds": 60,  # the load is further back there
+        "autoscaling.maxReplicas": 2,  # twice as many pods find room here, no more
+    }
 
     def active(digest: str) -> bool:
         """All that clients reach is of this image."""
@@ -194,9 +205,9 @@ def test_blue_and_green_switch_and_switch_back(judged: Cluster, load: Load) -> N
     with load.unharmed("blue and green: switched"):
         judged.commit(blue, second, message="The second image")
         until(lambda: active(second), 240, judged.phase)
-    runs = analyses(judged, began)
-    assert {template(run) for run in runs} == {"smoke", "sli"}
-    assert all(run["status"]["phase"] == "Successful" for run in runs), told(runs)
+    [run] = analyses(judged, began)  # both templates in one
+    assert {"smoke", "errors", "slow-above-stable"} <= set(results(run))
+    assert run["status"]["phase"] == "Successful", told([run])
     # The old pods are still there, so that going back takes no start.
     assert judged.images() == {second, judged.released}
     before, began = {pod["metadata"]["name"] for pod in judged.pods()}, time.time()

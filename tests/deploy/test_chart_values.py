@@ -80,6 +80,8 @@ WRONG: list[tuple[str, dict[str, object], str]] = [
     ("prod", {"analysis.smoke.seconds": 45}, "must cover four scrapes"),
     ("prod", {"analysis.delaySeconds": 20}, "must cover two scrapes"),
     ("prod", {"analysis.windowSeconds": 100}, "an idle environment is never promoted"),
+    # Where nothing tells when the load has ended, it is further back.
+    ("prod", {"strategy": "blueGreen", "analysis.windowSeconds": 150}, "back to the load (165 s)"),
     ("prod", {"slo.availability.target": 0.93}, "could never fire"),
     ("prod", {"slo.latency.target": 0.9}, "could never fire"),
     ("dev", {**chart.LOAD, "loadTest.image.digest": ""}, "loadTest.image.digest is not set"),

@@ -51,3 +51,6 @@ had no requests counts as faultless. */}}
 - on()
 (({{ $stable }} >= 0) or on() vector(0))
 {{- end }}
+
+{{/* How long the smoke load's pod may take to start, where nothing else tells when it has ended. */}}
+{{- define "strongroom.smokeStartSeconds" -}}30{{- end }}

@@ -62,6 +62,9 @@
 {{- fail (printf "analysis.delaySeconds (%d) must cover two scrapes (2 x %d s): else the load's end is not seen" (int $analysis.delaySeconds) $scrape) -}}
 {{- end -}}
 {{- $last := add (int $analysis.delaySeconds) (mul (int $analysis.intervalSeconds) (sub (int $analysis.count) 1)) (mul 2 $scrape) | int -}}
+{{- if eq .Values.strategy "blueGreen" -}}
+{{- $last = add $last (include "strongroom.smokeStartSeconds" .) | int -}}
+{{- end -}}
 {{- if lt (int $analysis.windowSeconds) $last -}}
 {{- fail (printf "analysis.windowSeconds (%d) must reach from the last look back to the load (%d s): else an idle environment is never promoted" (int $analysis.windowSeconds) $last) -}}
 {{- end -}}
