@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-_SLOW = {"test_chart_cluster.py", "test_chart_analysis.py"}
+_SLOW = {"test_chart_cluster.py", "test_chart_analysis.py", "test_gitops.py"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
