@@ -28,7 +28,7 @@ def main() -> int:
             return operations.up(debian=options.debian)
         if options.command == "release":
             return operations.release(
-                debian=options.debian, fault_error_ratio=options.fault_error_ratio
+                debian=options.debian, fault_error_ratio=options.fault_error_ratio or ""
             )
         commands = {"status": operations.status, "wait": operations.wait, "down": operations.down}
         return commands[options.command]()
@@ -66,7 +66,6 @@ def _parser() -> argparse.ArgumentParser:
     release.add_argument(
         "--fault-error-ratio",
         type=ratio,
-        default="",
         metavar="RATIO",
         help="a bad one: this share of its answers are errors, such as 0.05",
     )
