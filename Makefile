@@ -107,7 +107,10 @@ check-live: install-test ## live/ on emulated accounts: applied, planned again, 
 check-chart: install-test ## chart and GitOps, against a real API server where there is one
 	@helm lint --strict --quiet deploy/chart --values deploy/chart/values-dev.yaml
 	@helm lint --strict --quiet deploy/argocd
-	@STRONGROOM_FULL=1 .venv/bin/python -m pytest -q tests/deploy $(ARGS)
+	@STRONGROOM_FULL=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile tests/deploy \
+	  --ignore tests/deploy/test_chart_analysis.py $(ARGS)
+	@# By itself, as it judges latencies.
+	@STRONGROOM_FULL=1 .venv/bin/python -m pytest -q tests/deploy/test_chart_analysis.py $(ARGS)
 
 check-cluster: install-test ## the service on a real node: contract, load, releases (needs the whole machine)
 	@STRONGROOM_CLUSTER=1 .venv/bin/python -m pytest -q tests/cluster $(ARGS)

@@ -19,7 +19,7 @@ from tests.cluster.cluster import NAME, Cluster, moment, until
 from tests.cluster.steady import Load
 from tests.support import tried
 
-RESTARTS = 20 if os.environ.get("STRONGROOM_FULL") == "1" else 2
+RESTARTS = 20 if os.environ.get("STRONGROOM_FULL") == "1" else 1
 
 
 @pytest.fixture(scope="module")

@@ -98,7 +98,8 @@ class GitOps:
     def synced(self, entry: str, revision: str) -> bool:
         status = self.application(entry).get("status", {})
         sync = status.get("sync", {})
-        done = status.get("operationState", {}).get("phase") == "Succeeded"
+        # One that was found as it should be has had no operation.
+        done = status.get("operationState", {}).get("phase", "Succeeded") == "Succeeded"
         return bool(sync.get("revision") == revision and sync.get("status") == "Synced" and done)
 
     def await_synced(self, revision: str, *entries: str) -> None:
