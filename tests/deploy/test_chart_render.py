@@ -142,6 +142,19 @@ def test_lint_is_content(place: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_lint_is_content_with_no_values_at_all() -> None:
+    """As people run it first; what is missing is told by a rendering."""
+    done = chart.helm("lint", "--strict", str(chart.CHART))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_dev_runs_the_image_of_its_registry() -> None:
+    (pod,) = [p for p in chart.pods(chart.rendered("dev")) if p.component == "service"]
+    assert pod.container["image"] == (
+        f"111122223333.dkr.ecr.eu-central-1.amazonaws.com/strongroom@{chart.DIGEST}"
+    )
+
+
 def test_lint_is_not_content_with_anything(tmp_path: Path) -> None:
     copy = shutil.copytree(CHART, tmp_path / "strongroom")
     (copy / "Chart.yaml").write_text("apiVersion: v2\nname: strongroom\nversion: one\n")

@@ -112,7 +112,7 @@ spec:
     {{- end }}
   containers:
     - name: service
-      image: {{ include "strongroom.image" .Values.image }}
+      image: {{ include "strongroom.image" .Values.image | quote }}
       imagePullPolicy: IfNotPresent
       args: [serve]
       {{- include "strongroom.environment" . | nindent 6 }}
