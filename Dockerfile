@@ -8,11 +8,13 @@ ENV PATH=/opt/venv/bin:$PATH
 WORKDIR /build
 COPY scripts/bootstrap scripts/
 COPY poetry.lock .
+# Beside main: `load` for the load tests' image.
+ARG GROUPS=
 # For a network with a package index or a certificate authority of its own.
 ARG PIP_INDEX_URL
 ARG PIP_CERT
 RUN --mount=type=secret,id=ca \
-    python scripts/bootstrap --requirements > requirements.txt \
+    python scripts/bootstrap --requirements ${GROUPS} > requirements.txt \
     && pip install --require-hashes --no-deps --only-binary :all: --no-compile --no-cache-dir \
         --disable-pip-version-check --quiet -r requirements.txt
 # Away with what only installs; with the descriptions of the AWS services that neither the
@@ -29,7 +31,19 @@ COPY app app
 RUN chmod -R u=rwX,go=rX . \
     && python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib app
 
-FROM ${BASE_IMAGE}
+# Load tests, as the chart runs them: --target load --build-arg GROUPS=load
+FROM ${BASE_IMAGE} AS load
+LABEL org.opencontainers.image.title="Strongroom's load tests" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /opt/venv /opt/venv
+COPY load /opt/strongroom/load
+ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1
+WORKDIR /opt/strongroom
+USER 10001:10001
+ENTRYPOINT ["python", "-m", "load"]
+CMD ["--help"]
+
+FROM ${BASE_IMAGE} AS service
 # Python's own modules come uncompiled in the official images, which doubles the time of every start,
 # or compiled for times that a build may change (-f). Its installers are of no use here.
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/* \

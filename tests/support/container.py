@@ -56,11 +56,11 @@ class Image:
     id: str
 
     @classmethod
-    def load(cls) -> Image:
-        """The one that STRONGROOM_IMAGE names. Building it takes a minute: only if asked."""
-        file = os.environ.get("STRONGROOM_IMAGE")
+    def load(cls, variable: str = "STRONGROOM_IMAGE") -> Image:
+        """The one that the variable names. Building it takes a minute: only if asked."""
+        file = os.environ.get(variable)
         if not file:
-            pytest.skip("STRONGROOM_IMAGE names no image: make image, then scripts/image check")
+            pytest.skip(f"{variable} names no image: make image, then scripts/image check")
         if shutil.which("podman") is None:
             missing("podman is not on the PATH")
         name = _told("load", "--quiet", "--input", file).rpartition(": ")[2]
@@ -80,9 +80,12 @@ class Image:
         return self.run("-c", code, options=("--entrypoint", "python"))
 
     @contextlib.contextmanager
-    def running(self, env: dict[str, str]) -> Iterator[Container]:
-        """The image's own command, until the end of the block."""
-        container = Container(_told("run", "--detach", *LOCKED, *_set(env), self.id))
+    def running(
+        self, env: dict[str, str], *arguments: str, options: tuple[str, ...] = ()
+    ) -> Iterator[Container]:
+        """The image's own command, or one with these arguments, until the end of the block."""
+        started = ("run", "--detach", *options, *LOCKED, *_set(env), self.id, *arguments)
+        container = Container(_told(*started))
         try:
             yield container
         finally:
