@@ -8,13 +8,13 @@ ENV PATH=/opt/venv/bin:$PATH
 WORKDIR /build
 COPY scripts/bootstrap scripts/
 COPY poetry.lock .
-# Beside main: `load` for the load tests' image.
-ARG GROUPS=
+# A group of the lock beside main: `load`, for the load tests.
+ARG GROUP=
 # For a network with a package index or a certificate authority of its own.
 ARG PIP_INDEX_URL
 ARG PIP_CERT
 RUN --mount=type=secret,id=ca \
-    python scripts/bootstrap --requirements ${GROUPS} > requirements.txt \
+    python scripts/bootstrap --requirements ${GROUP:+"$GROUP"} > requirements.txt \
     && pip install --require-hashes --no-deps --only-binary :all: --no-compile --no-cache-dir \
         --disable-pip-version-check --quiet -r requirements.txt
 # Away with what only installs; with the descriptions of the AWS services that neither the
@@ -31,7 +31,7 @@ COPY app app
 RUN chmod -R u=rwX,go=rX . \
     && python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib app
 
-# Load tests, as the chart runs them: --target load --build-arg GROUPS=load
+# Load tests, as the chart runs them: --target load --build-arg GROUP=load
 FROM ${BASE_IMAGE} AS load
 LABEL org.opencontainers.image.title="Strongroom's load tests" \
       org.opencontainers.image.licenses="Apache-2.0"
