@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -135,24 +136,70 @@ def test_an_older_kubernetes_is_refused() -> None:
     assert chart.template("prod", kubernetes="1.34.2-eks-3abbec1").returncode == 0
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_lint_is_content(place: str) -> None:
+@pytest.mark.parametrize(("place", "way", "everything"), ALL)
+def test_lint_is_content(place: str, way: str, everything: bool) -> None:
     files = [f"--values={CHART / file}" for file in PLACES[place]]
-    done = chart.helm("lint", "--strict", str(CHART), *files, values={"image.digest": chart.DIGEST})
+    values = {"image.digest": chart.DIGEST, **WAYS[way]}
+    if everything:
+        values |= chart.EVERYTHING | (chart.LOAD if place == "dev" else {})
+    done = chart.helm("lint", "--strict", str(CHART), *files, values=values)
+    assert done.returncode == 0, done.stdout
+    assert "fail" not in done.stderr  # as lint only tells what the chart refuses
+
+
+@pytest.mark.parametrize("file", sorted(CHART.glob("values-*.yaml")), ids=lambda file: file.stem)
+def test_lint_is_content_with_each_file_alone(file: Path) -> None:
+    done = chart.helm("lint", "--strict", str(CHART), f"--values={file}")
     assert done.returncode == 0, done.stdout
 
 
 def test_lint_is_content_with_no_values_at_all() -> None:
-    """As people run it first; what is missing is told by a rendering."""
-    done = chart.helm("lint", "--strict", str(chart.CHART))
+    """As people run it first."""
+    done = chart.helm("lint", "--strict", str(CHART))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_dev_runs_the_image_of_its_registry() -> None:
-    (pod,) = [p for p in chart.pods(chart.rendered("dev")) if p.component == "service"]
-    assert pod.container["image"] == (
-        f"111122223333.dkr.ecr.eu-central-1.amazonaws.com/strongroom@{chart.DIGEST}"
+def test_a_rendering_with_no_values_at_all_says_where_they_are() -> None:
+    done = chart.helm("template", str(CHART))
+    assert done.returncode != 0
+    assert not done.stdout.strip()
+    assert "aws.table and aws.bucket are required" in done.stderr
+    assert "-f deploy/chart/values-dev.yaml" in done.stderr
+
+
+def test_what_the_readme_begins_with_runs_an_image_that_no_registry_holds() -> None:
+    text = (CHART / "README.md").read_text().replace("\\\n", " ")
+    [command] = re.findall(
+        r"^\$ helm upgrade --install --create-namespace (.*)$", text, re.MULTILINE
     )
+    done = subprocess.run(
+        [chart.tool("helm"), "template", *shlex.split(command)],
+        cwd=chart.ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {line.strip() for line in done.stdout.splitlines() if "image: " in line} == {
+        'image: "strongroom:dev"'
+    }
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_each_place_pulls_from_its_own_registry(place: str) -> None:
+    """Which live/ makes, and to whose first one a release is pushed."""
+    environment, _, region = place.partition("-")
+    account = (chart.ROOT / "live" / environment / "account.hcl").read_text()
+    found = dict(re.findall(r'^  (account_id|primary_region) += "(.*)"$', account, re.MULTILINE))
+    [name] = re.findall(
+        r'^  name = "(.*)"$', (chart.ROOT / "live/project.hcl").read_text(), re.MULTILINE
+    )
+    registry = f"{found['account_id']}.dkr.ecr.{region or found['primary_region']}.amazonaws.com"
+    images = {pod.container["image"] for pod in pods(chart.rendered(place))}
+    assert images == {f"{registry}/{name}@{chart.DIGEST}"}
+    release = (chart.ROOT / ".github/workflows/release.yml").read_text()
+    assert f'scripts/release push "$REGISTRY/{name}"' in release
 
 
 def test_lint_is_not_content_with_anything(tmp_path: Path) -> None:

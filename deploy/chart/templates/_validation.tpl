@@ -1,12 +1,12 @@
 {{/* What values.schema.json cannot say: one value beside another. */}}
 {{- define "strongroom.validate" -}}
 {{- $_ := include "strongroom.timing" . -}}
+{{- if not (and .Values.aws.table .Values.aws.bucket) -}}
+{{- fail "aws.table and aws.bucket are required: the service's table and bucket. The values file of an environment gives them, such as -f deploy/chart/values-dev.yaml" -}}
+{{- end -}}
 {{- $image := .Values.image -}}
 {{- if not (or $image.digest $image.tag) -}}
 {{- fail (printf "image.digest is not set: nothing has been released to %s yet. scripts/promote writes it, or give --set image.digest=sha256:..." .Values.environment) -}}
-{{- end -}}
-{{- if not (and .Values.aws.table .Values.aws.bucket) -}}
-{{- fail "aws.table and aws.bucket are required: the service's table and bucket" -}}
 {{- end -}}
 {{- if and .Values.caBundle.secret .Values.caBundle.configMap -}}
 {{- fail "caBundle: either a secret or a configMap" -}}
