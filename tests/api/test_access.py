@@ -55,7 +55,7 @@ def test_a_malformed_id_does_not_exist(service: Service, identifier: str) -> Non
 
 def test_a_reader_reads_and_writes_nothing(service: Service) -> None:
     document = service.create(b"bytes")
-    before = service.count()
+    before = service.ids()
     for call, answer in every_call(service, document["id"], service.read_key).items():
         if call.startswith(("GET", "HEAD")):
             assert answer.status in (200, 307), call
@@ -64,7 +64,7 @@ def test_a_reader_reads_and_writes_nothing(service: Service) -> None:
             assert "documents:write" in answer.json()["detail"]
     assert service.request("POST", "/v1/documents", b"x", key=service.read_key).status == 403
     assert service.read(document["id"]).json() == document
-    assert service.count() == before
+    assert service.ids() <= before
 
 
 @pytest.mark.parametrize(

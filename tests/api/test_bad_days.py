@@ -68,7 +68,7 @@ def test_a_client_that_stalls_is_cut_off_and_stores_nothing(
     with running(
         ministack, "stalls", tmp_path / "log", CLIENT_IDLE_SECONDS="1", CLIENT_HEAD_SECONDS="1"
     ) as service:
-        before = service.count()
+        before = service.ids()
         head = service.head("POST", "/v1/documents", "Content-Length: 10")
         started = time.monotonic()
         answer = service.raw(head + b"01234")
@@ -76,7 +76,7 @@ def test_a_client_that_stalls_is_cut_off_and_stores_nothing(
         assert answer is not None
         assert (answer.status, answer.json()["type"]) == (408, "/problems#request-timeout")
         assert service.raw(b"GET /livez HTTP/1.1\r\nHost") is not None
-        assert service.count() == before
+        assert service.ids() <= before
 
 
 def aws(service: str, engine: Engine) -> Any:

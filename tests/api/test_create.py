@@ -128,10 +128,10 @@ def test_a_raw_utf8_name_is_understood(service: Service) -> None:
 
 def test_a_right_digest_is_accepted_and_a_wrong_one_stores_nothing(service: Service) -> None:
     service.create(b"abc", Content_Digest=digest(b"abc"))
-    before = service.count()
+    before = service.ids()
     answer = service.request("POST", "/v1/documents", b"abc", {"Content-Digest": digest(b"abd")})
     assert (answer.status, answer.json()["type"]) == (400, "/problems#bad-digest")
-    assert service.count() == before
+    assert service.ids() <= before
 
 
 _LATER = (datetime.now(UTC) + timedelta(days=1)).isoformat()
@@ -178,10 +178,10 @@ _LATER = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 def test_a_bad_header_is_refused_and_stores_nothing(
     service: Service, headers: dict[str, str]
 ) -> None:
-    before = service.count()
+    before = service.ids()
     answer = service.request("POST", "/v1/documents", b"abc", headers)
     assert (answer.status, answer.headers["content-type"]) == (400, "application/problem+json")
-    assert service.count() == before
+    assert service.ids() <= before
 
 
 @pytest.mark.parametrize(
@@ -219,14 +219,14 @@ def test_a_header_given_twice_is_refused(service: Service, name: str) -> None:
 def test_a_body_that_is_too_large_is_refused_however_it_is_sent(service: Service) -> None:
     if service.request("GET", "/v1/limits").json()["max_upload_bytes"] > MAX_UPLOAD_BYTES:
         pytest.skip("a service that takes more than is sent here")
-    before = service.count()
+    before = service.ids()
     body = b"x" * (MAX_UPLOAD_BYTES + 1)
     answer = service.request("POST", "/v1/documents", body)
     assert (answer.status, answer.json()["type"]) == (413, "/problems#too-large")
     chunks = iter([body[i : i + 2**20] for i in range(0, len(body), 2**20)])
     answer = service.request("POST", "/v1/documents", chunks, {"Transfer-Encoding": "chunked"})
     assert answer.status == 413
-    assert service.count() == before
+    assert service.ids() <= before
 
 
 def test_whoever_waits_for_permission_is_refused_before_sending(service: Service) -> None:
@@ -259,7 +259,7 @@ def test_whoever_waits_for_permission_gets_it(service: Service) -> None:
     "framing", ["Content-Length: 1000", "Content-Length: 9000000", "Transfer-Encoding: chunked"]
 )
 def test_a_truncated_body_stores_nothing(service: Service, framing: str, half: bool) -> None:
-    before = service.count()
+    before = service.ids()
     body = b"3e8\r\n" + b"x" * 500 if "chunked" in framing else b"x" * 500
     answer = service.raw(
         service.head("POST", "/v1/documents", framing) + body, half_close=half
@@ -271,7 +271,7 @@ def test_a_truncated_body_stores_nothing(service: Service, framing: str, half: b
         with service.socket() as connection:
             connection.sendall(service.head("POST", "/v1/documents", framing) + body)
         time.sleep(0.2)
-    assert service.count() == before
+    assert service.ids() <= before
 
 
 def test_an_encoded_body_is_refused(service: Service) -> None:

@@ -27,12 +27,12 @@ def same(first: Answer, again: Answer) -> None:
 
 
 def test_a_repeated_create_gives_the_first_answer_and_one_document(service: Service) -> None:
-    before = service.count()
+    before = service.ids()
     key = a_key()
     first = service.request("POST", "/v1/documents", b"bytes", key)
     assert first.status == 201
     same(first, service.request("POST", "/v1/documents", b"bytes", key))
-    assert service.count() == before + 1
+    assert len(service.ids() - before) == 1
     service.request("PATCH", first.headers["location"], {"name": "renamed"})
     same(first, service.request("POST", "/v1/documents", b"bytes", key))
 
@@ -87,10 +87,10 @@ def test_another_request_with_the_same_key_is_refused(
 ) -> None:
     key = a_key()
     assert service.request("POST", "/v1/documents", b"bytes", key).status == 201
-    before = service.count()
+    before = service.ids()
     answer = service.request("POST", "/v1/documents", body, key | headers)
     assert (answer.status, answer.json()["type"]) == (422, "/problems#idempotency-mismatch")
-    assert service.count() == before
+    assert service.ids() <= before
 
 
 def test_another_path_or_method_with_the_same_key_is_refused(service: Service) -> None:
@@ -111,7 +111,7 @@ def test_tenants_do_not_share_keys(service: Service) -> None:
 
 
 def test_twelve_at_once_make_one_document(service: Service) -> None:
-    before = service.count()
+    before = service.ids()
     key = a_key()
     body = b"x" * 300_000
     with ThreadPoolExecutor(12) as pool:
@@ -126,7 +126,7 @@ def test_twelve_at_once_make_one_document(service: Service) -> None:
         if answer.status == 409:
             assert answer.json()["type"] == "/problems#request-in-progress"
             assert int(answer.headers["retry-after"]) >= 1
-    assert service.count() == before + 1
+    assert len(service.ids() - before) == 1
 
 
 def test_a_refused_request_leaves_its_key_free(service: Service) -> None:

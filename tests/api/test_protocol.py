@@ -52,10 +52,10 @@ def test_what_is_no_request_is_refused(service: Service, data: bytes) -> None:
 
 
 def test_a_broken_chunk_stores_nothing(service: Service) -> None:
-    before = service.count()
+    before = service.ids()
     head = service.head("POST", "/v1/documents", "Transfer-Encoding: chunked")
     is_problem(service.raw(head + b"zz\r\nabc\r\n0\r\n\r\n"), 400)
-    assert service.count() == before
+    assert service.ids() <= before
 
 
 def test_headers_that_are_too_large_are_refused(service: Service) -> None:

@@ -101,9 +101,9 @@ class Service:
                 return found
             cursor = f"&cursor={answer.json()['next_cursor']}"
 
-    def count(self, *, key: str = "") -> int:
-        """How many documents the tenant has."""
-        return len(self.listed(key=key))
+    def ids(self, *, key: str = "") -> set[str]:
+        """Of all documents that the tenant has. Some may expire meanwhile: count none."""
+        return {document["id"] for document in self.listed(key=key)}
 
     def metrics(self) -> Callable[..., float]:
         """What /metrics tells now, by name and labels: the sum of all that have these."""
