@@ -37,7 +37,8 @@ def _serve(options: argparse.Namespace) -> int:
     import uvloop
 
     from app import bootstrap
-    from app.http import logs, server
+    from app.server import server
+    from app.web import logs
 
     settings = _settings(options)
     logs.configure(settings.log_format, settings.log_level)
@@ -66,7 +67,7 @@ def _dev(options: argparse.Namespace) -> int:
 
 
 def _provision(options: argparse.Namespace) -> int:
-    from app.aws.provision import ProvisionError, provision
+    from app.maintenance.provision import ProvisionError, provision
 
     settings = _settings(options)
     try:
@@ -96,14 +97,20 @@ def _probe(options: argparse.Namespace) -> int:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    from app.upkeep.progress import progress
-    from app.upkeep.sweep import Sweeper
+    from app.maintenance.progress import progress
+    from app.maintenance.sweep import Sweeper
 
     failed = 0
 
     async def work(backends: Any) -> None:
         nonlocal failed
-        sweeper = Sweeper(backends.upkeep, backends.objects, _now_ms, dry_run=options.dry_run)
+        sweeper = Sweeper(
+            backends.maintenance,
+            backends.objects,
+            _now_ms,
+            dry_run=options.dry_run,
+            purge=backends.purge,
+        )
         try:
             async with progress(lambda: _counts(sweeper.report)):
                 await sweeper.run()
@@ -119,8 +126,8 @@ def _sweep(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from app.upkeep.progress import progress
-    from app.upkeep.verify import Verification, Verifier
+    from app.maintenance.progress import progress
+    from app.maintenance.verify import Verification, Verifier
 
     settings = _settings(options)
     bytes_too = "sizes" if options.sizes_only else "contents"
@@ -134,7 +141,7 @@ def _verify(options: argparse.Namespace) -> int:
     async def work(backends: Any) -> None:
         nonlocal findings
         verifier = Verifier(
-            backends.upkeep,
+            backends.maintenance,
             backends.objects,
             _now_ms,
             state=state,
@@ -142,6 +149,7 @@ def _verify(options: argparse.Namespace) -> int:
             content=not options.sizes_only,
             remove_orphans=options.remove_orphans,
             bytes_per_second=int(options.mib_per_second * 1024 * 1024),
+            checks=backends.checks,
         )
         async with progress(lambda: _counts(verifier.state)):
             done: Verification = await verifier.run()
@@ -152,11 +160,11 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _restore(options: argparse.Namespace) -> int:
-    from app.aws.provision import ProvisionError
-    from app.aws.restored_table import put_back
-    from app.http.headers import timestamp
-    from app.upkeep.progress import progress
-    from app.upkeep.restore import Restoration, Restorer, Wishes
+    from app.clock import timestamp
+    from app.maintenance.progress import progress
+    from app.maintenance.provision import ProvisionError
+    from app.maintenance.restore import Restoration, Restorer, Wishes
+    from app.maintenance.restored_table import put_back
 
     settings = _settings(options)
     table, bucket = settings.dynamodb_table, settings.s3_bucket
@@ -189,17 +197,18 @@ def _restore(options: argparse.Namespace) -> int:
         nonlocal findings
         there = options.revocations_from
         restorer = Restorer(
-            backends.upkeep,
+            backends.maintenance,
             backends.objects,
             _now_ms,
             state=state,
             save=lambda state: _store(file, state),
             content=not options.sizes_only,
             bytes_per_second=int(options.mib_per_second * 1024 * 1024),
+            checks=backends.checks,
             wishes=Wishes(
                 keep_keys=options.keep_keys,
                 revoke_created_before=revoke_before,
-                keys_elsewhere=backends.other_table(there) if there else None,
+                keys_elsewhere=backends.other_keys(there) if there else None,
                 postpone_to=_now_ms() + days * 24 * 3600 * 1000 if days else None,
             ),
             restored_to=done.restored_to,
@@ -283,7 +292,7 @@ def _now_ms() -> int:
 
 
 def _keys_create(options: argparse.Namespace) -> int:
-    from app.http.headers import timestamp
+    from app.clock import timestamp
     from app.keys import service
 
     try:
@@ -300,7 +309,7 @@ def _keys_create(options: argparse.Namespace) -> int:
     async def store(table: Any) -> None:
         await table.write_key(record)
 
-    code = _with_table(options, store)
+    code = _with_keys(options, store)
     if code == 0:
         _show([_key_json(record) | {"key": key}], options.json)
         if not options.json:
@@ -320,7 +329,7 @@ def _keys_list(options: argparse.Namespace) -> int:
         keys = await table.list_keys(owner)
         _show([_key_json(key) for key in sorted(keys, key=_by_tenant)], options.json)
 
-    return _with_table(options, show)
+    return _with_keys(options, show)
 
 
 def _keys_revoke(options: argparse.Namespace) -> int:
@@ -333,7 +342,7 @@ def _keys_revoke(options: argparse.Namespace) -> int:
         if key is not None:
             _show([_key_json(key)], options.json)
 
-    code = _with_table(options, revoke)
+    code = _with_keys(options, revoke)
     if missing:
         return _fail(f"there is no key {options.id}; 'keys list' shows those that exist", 1)
     if code == 0 and not options.json:
@@ -346,7 +355,7 @@ def _by_tenant(key: Any) -> tuple[str, int]:
 
 
 def _key_json(key: Any) -> dict[str, Any]:
-    from app.http.headers import format_timestamp
+    from app.clock import format_timestamp
 
     def moment(value: int | None) -> str | None:
         return None if value is None else format_timestamp(value)
@@ -376,13 +385,13 @@ def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
         print("no keys")
 
 
-def _with_table(options: argparse.Namespace, work: Callable[[Any], Any]) -> int:
-    return _with_backends(options, lambda backends: work(backends.table))
+def _with_keys(options: argparse.Namespace, work: Callable[[Any], Any]) -> int:
+    return _with_backends(options, lambda backends: work(backends.keys))
 
 
 def _with_backends(options: argparse.Namespace, work: Callable[[Any], Any]) -> int:
     from app import bootstrap
-    from app.http import logs
+    from app.web import logs
 
     settings = _settings(options)
     logs.configure("text", "error", sys.stderr)  # standard output is the command's result

@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,37 +18,48 @@ from typing import Any
 import prometheus_client
 
 from app.aws import endpoints
+from app.aws.budget import ByteBudget
 from app.aws.credentials import CredentialSource
 from app.aws.dynamodb import DynamoDB
 from app.aws.s3_history import S3ObjectHistory
-from app.aws.table import DynamoTable
 from app.aws.transport import Transport
-from app.aws.upkeep_table import DynamoUpkeepTable
-from app.documents import operations
-from app.documents.ids import DocumentIds
-from app.documents.listing import DEFAULT_LIMIT, MAX_EXAMINED, MAX_LIMIT
-from app.documents.routes import MAX_PATCH_BYTES, REDIRECT_SECONDS, DocumentRoutes
-from app.documents.service import Documents
-from app.http import openapi
-from app.http.clients import Clients, Patience
-from app.http.edge import Edge
-from app.http.faults import Faults
-from app.http.idempotency import Idempotency
-from app.http.logs import AccessLog
-from app.http.metrics import Metrics
-from app.http.protocol import Phase
-from app.http.rate_limit import RateLimit
-from app.http.route import Route
-from app.http.server import MAX_HEADER_BYTES, App, Farewell, Server, build_app
-from app.http.system import SystemRoutes
-from app.keys.service import Authenticator
+from app.documents import feature as documents
+from app.documents.dynamodb import DynamoDocuments
+from app.feature import Feature, Parts
+from app.idempotency import feature as idempotency
+from app.idempotency.dynamodb import CLAIM_KEPT_SECONDS, DynamoIdempotency
+from app.idempotency.fields import MAX_IDEMPOTENCY_KEY_CHARACTERS
+from app.idempotency.service import Idempotency
+from app.keys import feature as keys
+from app.keys.dynamodb import DynamoKeys
+from app.keys.service import FOUND_SECONDS, Authenticator
+from app.maintenance.dynamodb import DynamoMaintenance
+from app.maintenance.ports import Check, Purge
+from app.server.connections import Clients, Patience
+from app.server.protocol import Phase
+from app.server.server import MAX_HEADER_BYTES, App, Farewell, Server, build_app
 from app.settings import Settings
-from app.storage.budget import ByteBudget
 from app.tasks import Tasks
+from app.usage import feature as usage
+from app.web import openapi
+from app.web.faults import Faults
+from app.web.logs import AccessLog
+from app.web.metrics import Metrics
+from app.web.pipeline import Edge
+from app.web.rate_limit import RateLimit
+from app.web.route import Route
+from app.web.system import SystemRoutes
 
 log = logging.getLogger("strongroom")
 
-_DAY_MS = 24 * 3600 * 1000
+# A new feature is a folder, and a line here.
+FEATURES: tuple[Feature, ...] = (
+    documents.FEATURE,
+    keys.FEATURE,
+    idempotency.FEATURE,
+    usage.FEATURE,
+)
+
 _FINISH_SECONDS = 15.0
 
 
@@ -56,12 +67,17 @@ _FINISH_SECONDS = 15.0
 class Backends:
     """The adapters, connected to the configured table and bucket."""
 
-    table: DynamoTable
+    client: DynamoDB
+    documents: DynamoDocuments
+    idempotency: DynamoIdempotency
+    keys: DynamoKeys
     objects: S3ObjectHistory
-    upkeep: DynamoUpkeepTable
+    maintenance: DynamoMaintenance
+    purge: Sequence[Purge]
+    checks: Mapping[type[Any], Check]
     transports: dict[str, Transport]
     upload_memory: ByteBudget
-    other_table: Callable[[str], DynamoTable]
+    other_keys: Callable[[str], DynamoKeys]
 
 
 @asynccontextmanager
@@ -88,12 +104,24 @@ async def connect(settings: Settings, metrics: Metrics | None = None) -> AsyncIt
         observe=observe,
     )
     name, shards = settings.dynamodb_table, settings.list_shards
-    table = DynamoTable(client, name, shards)
-    upkeep = DynamoUpkeepTable(client, name, shards)
-    transports = {"table": table_transport, "bucket": object_transport}
+    kinds = [kind for feature in FEATURES for kind in feature.kinds]
+    purge = [feature.purge(client, name) for feature in FEATURES if feature.purge]
+    checks: dict[type[Any], Check] = {}
+    for feature in FEATURES:
+        checks |= feature.check(client, name) if feature.check else {}
     try:
         yield Backends(
-            table, objects, upkeep, transports, upload_memory, partial(DynamoTable, client)
+            client=client,
+            documents=DynamoDocuments(client, name, shards),
+            idempotency=DynamoIdempotency(client, name),
+            keys=DynamoKeys(client, name),
+            objects=objects,
+            maintenance=DynamoMaintenance(client, name, shards, kinds=kinds),
+            purge=purge,
+            checks=checks,
+            transports={"table": table_transport, "bucket": object_transport},
+            upload_memory=upload_memory,
+            other_keys=partial(DynamoKeys, client),
         )
     finally:
         await objects.close()
@@ -102,25 +130,13 @@ async def connect(settings: Settings, metrics: Metrics | None = None) -> AsyncIt
         await credentials.stop()
 
 
-def limits(settings: Settings) -> dict[str, Any]:
-    """Every limit that a client can run into, by name and unit."""
+def limits(settings: Settings) -> dict[str, float | None]:
+    """The limits that every call has, by name and unit; those of a feature are its own."""
     return {
-        "max_upload_bytes": settings.max_upload_bytes,
-        "max_patch_bytes": MAX_PATCH_BYTES,
         "max_header_bytes": MAX_HEADER_BYTES,
-        "max_name_characters": 255,
-        "max_name_bytes": 1024,
-        "max_tags": 20,
-        "max_tag_bytes": 128,
-        "max_metadata_bytes": 4096,
-        "list_default_limit": DEFAULT_LIMIT,
-        "list_max_limit": MAX_LIMIT,
-        "list_max_examined": MAX_EXAMINED,
-        "redirect_max_seconds": REDIRECT_SECONDS,
-        "deleted_retention_days": settings.deleted_retention_days,
-        "idempotency_key_max_characters": 255,
-        "idempotency_key_kept_seconds": 24 * 3600,
-        "key_revocation_max_seconds": 10,
+        "idempotency_key_max_characters": MAX_IDEMPOTENCY_KEY_CHARACTERS,
+        "idempotency_key_kept_seconds": CLAIM_KEPT_SECONDS,
+        "key_revocation_max_seconds": FOUND_SECONDS,
         "client_head_seconds": settings.client_head_seconds,
         "client_idle_seconds": settings.client_idle_seconds,
         "client_min_bytes_per_second": settings.client_min_bytes_per_second,
@@ -192,7 +208,7 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
     _observe(metrics, backends, clients, tasks)
     access_log = AccessLog(settings.log_format, settings.log_level)
     edge = Edge(
-        Authenticator(backends.table).authenticate,
+        Authenticator(backends.keys).authenticate,
         metrics,
         access_log,
         clients.load,
@@ -200,28 +216,28 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
         max_in_flight=settings.max_in_flight,
         deadline_seconds=settings.request_deadline_seconds,
     )
-    documents = Documents(
-        backends.table,
-        backends.table,
-        backends.objects,
-        tasks,
-        document_ids=DocumentIds(settings.list_shards),
-        retention_ms=settings.deleted_retention_days * _DAY_MS,
-        deadline_seconds=settings.request_deadline_seconds,
+    parts = Parts(
+        settings=settings,
+        client=backends.client,
+        table=settings.dynamodb_table,
+        objects=backends.objects,
+        tasks=tasks,
+        idempotency=Idempotency(backends.idempotency, tasks, settings.max_upload_bytes),
+        documents=backends.documents,
     )
-    idempotency = Idempotency(backends.table, tasks, settings.max_upload_bytes)
-    document_routes = DocumentRoutes(
-        documents, idempotency, max_upload_bytes=settings.max_upload_bytes
-    )
+    apis = [feature.api(parts) for feature in FEATURES if feature.api]
+    every_limit = limits(settings)
+    for api in apis:
+        every_limit |= api.limits
     system = SystemRoutes(
         edge,
         metrics,
-        {"table": backends.table.check, "bucket": backends.objects.check},
-        limits(settings),
+        {"table": backends.documents.check, "bucket": backends.objects.check},
+        every_limit,
         metrics_here=settings.metrics_port is None,
     )
-    routes: list[Route] = [*operations.routes(document_routes), *system.routes()]
-    system.publish(openapi.build(routes, operations.SCHEMAS))
+    routes: list[Route] = [route for api in apis for route in api.routes] + system.routes()
+    system.publish(openapi.build(routes, [model for api in apis for model in api.schemas]))
     faults = Faults(
         settings.fault_error_ratio, settings.fault_delay_ratio, settings.fault_delay_seconds
     )

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import unquote_plus
 
+from app.aws.budget import ByteBudget
 from app.aws.credentials import CredentialSource
 from app.aws.endpoints import Endpoint
 from app.aws.s3_client import (
@@ -25,7 +26,6 @@ from app.aws.s3_reading import Reading, is_range
 from app.aws.s3_upload import LengthMismatch, MiB, Upload, Uploads
 from app.aws.transport import Reply, Transport
 from app.storage import deadline
-from app.storage.budget import ByteBudget
 from app.storage.errors import ObjectMissing, ObjectUnreadable, Unavailable
 from app.storage.objects import SHORT_BYTES, StoredObject, UnfinishedUpload
 

@@ -23,8 +23,8 @@ from app.aws.transport import (
     TransportError,
     build_head,
 )
+from app.records import record
 from app.storage.errors import Unavailable
-from app.storage.records import record
 
 log = logging.getLogger("strongroom.aws")
 

@@ -14,10 +14,10 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
+from app.aws.budget import ByteBudget
 from app.aws.s3_client import Payload, Query, S3Client, S3Error, is_document, parse_xml, text_of
 from app.aws.transport import AnswerLost, Chunk, NotSent, Reply, TransportError
 from app.storage import deadline
-from app.storage.budget import ByteBudget
 from app.storage.objects import StoredObject
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from urllib.parse import unquote, urlsplit
 import httptools
 
 from app.aws.endpoints import Endpoint
-from app.storage.records import record
+from app.records import record
 
 log = logging.getLogger("strongroom.aws")
 

@@ -6,10 +6,9 @@ sort by time of creation, and within one process strictly so.
 
 from __future__ import annotations
 
+import os
 import re
 import time
-
-from app.storage.entropy import random_bytes
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 LENGTH = 26
@@ -33,9 +32,9 @@ class DocumentIds:
         if now > self._millisecond:
             self._millisecond = now
             # The top bit stays clear, so that counting up within a millisecond cannot overflow.
-            self._random = int.from_bytes(random_bytes(10)) >> (81 - _RANDOM_BITS)
+            self._random = int.from_bytes(os.urandom(10)) >> (81 - _RANDOM_BITS)
         else:  # the same millisecond, or the clock was set back
-            self._random += 1 + int.from_bytes(random_bytes(4))
+            self._random += 1 + int.from_bytes(os.urandom(4))
         shard = self._random % self._shards if self._shards > 1 else 0
         return (
             _encode(self._millisecond, _TIME_LENGTH)

@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 
 from app.documents import ids
-from app.storage.records import Document, Tenant
-from app.storage.tables import DocumentTable, Index
+from app.documents.models import Document
+from app.documents.ports import DocumentTable, Index
+from app.records import Tenant
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200

@@ -9,23 +9,19 @@ from collections.abc import Callable
 import orjson
 
 from app import problems
-from app.documents import cursor
+from app.clock import timestamp
+from app.documents import cursor, fields
 from app.documents.listing import DEFAULT_LIMIT, MAX_LIMIT, Filters
-from app.documents.representation import (
-    apply_patch,
-    as_json,
-    check_patch,
-    encode,
-)
+from app.documents.models import Document
+from app.documents.schemas import apply_patch, as_json, check_patch, encode
 from app.documents.service import Documents, Draft, Precondition, Upload, now_ms
-from app.http import conditions, headers
-from app.http.exchange import JSON, Exchange
-from app.http.http1 import Reply
-from app.http.idempotency import Idempotency
+from app.idempotency.models import Answer, Attempt
+from app.idempotency.service import Idempotency
 from app.problems import BadHeader, BadParameter, InvalidDocument, PreconditionFailed
-from app.storage.attempt import Attempt
+from app.server.http1 import Reply
 from app.storage.objects import SHORT_BYTES
-from app.storage.records import Answer, Document
+from app.web import conditions
+from app.web.context import JSON, Exchange
 
 MERGE_PATCH = "application/merge-patch+json"
 MAX_PATCH_BYTES = 64 * 1024
@@ -62,28 +58,28 @@ class DocumentRoutes:
 
     async def create(self, exchange: Exchange) -> Reply:
         draft = Draft(
-            name=headers.file_name(exchange.header("content-disposition")),
-            content_type=headers.content_type(exchange.header("content-type")),
-            tags=headers.tags(exchange.header("document-tags")),
-            metadata_json=headers.metadata(exchange.header("document-metadata")),
+            name=fields.file_name(exchange.header("content-disposition")),
+            content_type=fields.content_type(exchange.header("content-type")),
+            tags=fields.tags(exchange.header("document-tags")),
+            metadata_json=fields.metadata(exchange.header("document-metadata")),
             expires_at=_expires(exchange.header("document-expires")),
         )
         upload = self._upload(exchange)
 
-        async def action(attempt: Attempt | None) -> Document:
+        async def action(attempt: Attempt[Document] | None) -> Document:
             # Not before: the same request again gets its answer, though the time has come.
-            headers.require_future(draft.expires_at, now_ms())
+            fields.require_future(draft.expires_at, now_ms())
             return await self._documents.create(exchange.caller, draft, upload, attempt)
 
         return await self._idempotency.run(exchange, _created, action)
 
     async def replace(self, exchange: Exchange) -> Reply:
         given = exchange.header("content-type")
-        content_type = None if given is None else headers.content_type(given)
+        content_type = None if given is None else fields.content_type(given)
         precondition = _precondition(exchange)
         upload = self._upload(exchange)
 
-        async def action(attempt: Attempt | None) -> Document:
+        async def action(attempt: Attempt[Document] | None) -> Document:
             return await self._documents.replace(
                 exchange.caller, exchange.params["id"], content_type, upload, precondition, attempt
             )
@@ -99,7 +95,7 @@ class DocumentRoutes:
                 f"The body may have at most {self._max_upload_bytes} bytes; nothing was stored.",
                 extra={"limit": self._max_upload_bytes},
             )
-        digest = headers.content_digest(exchange.header("content-digest"))
+        digest = fields.content_digest(exchange.header("content-digest"))
         return Upload(exchange.chunks(self._max_upload_bytes), length, digest)
 
     async def patch(self, exchange: Exchange) -> Reply:
@@ -110,7 +106,7 @@ class DocumentRoutes:
         def apply(document: Document, now: int) -> Document:
             return apply_patch(document, patch, now)
 
-        async def action(attempt: Attempt | None) -> Document:
+        async def action(attempt: Attempt[Document] | None) -> Document:
             return await self._documents.patch(
                 exchange.caller, exchange.params["id"], apply, precondition, attempt, digest
             )
@@ -121,7 +117,7 @@ class DocumentRoutes:
         precondition = _precondition(exchange)
         await exchange.body(MAX_PATCH_BYTES)
 
-        async def action(attempt: Attempt | None) -> Document:
+        async def action(attempt: Attempt[Document] | None) -> Document:
             return await self._documents.delete(
                 exchange.caller, exchange.params["id"], precondition, attempt
             )
@@ -132,7 +128,7 @@ class DocumentRoutes:
         precondition = _precondition(exchange)
         await exchange.body(MAX_PATCH_BYTES)
 
-        async def action(attempt: Attempt | None) -> Document:
+        async def action(attempt: Attempt[Document] | None) -> Document:
             return await self._documents.restore(
                 exchange.caller, exchange.params["id"], precondition, attempt
             )
@@ -254,8 +250,8 @@ def _content_head(document: Document, inline: bool) -> dict[str, str]:
 
 
 def _disposition(document: Document, inline: bool) -> str:
-    shown = inline and headers.safe_inline(document.content_type)
-    return headers.content_disposition("inline" if shown else "attachment", document.name)
+    shown = inline and fields.safe_inline(document.content_type)
+    return fields.content_disposition("inline" if shown else "attachment", document.name)
 
 
 # --- what clients ask -----------------------------------------------------------------------
@@ -282,7 +278,7 @@ def _not_modified(exchange: Exchange, etag: str) -> bool:
 
 
 def _expires(value: str | None) -> int | None:
-    return None if value is None else headers.expires(value)
+    return None if value is None else fields.expires(value)
 
 
 def _limit(value: str | None) -> int:
@@ -300,8 +296,8 @@ def _filters(query: dict[str, str]) -> Filters:
     return Filters(
         tag=_checked(query, "tag", _tag),
         sha256=sha256,
-        name_prefix=_checked(query, "name_prefix", headers.name_prefix),
-        content_type=_checked(query, "content_type", headers.content_type),
+        name_prefix=_checked(query, "name_prefix", fields.name_prefix),
+        content_type=_checked(query, "content_type", fields.content_type),
         created_after=_time(query, "created_after"),
         created_before=_time(query, "created_before"),
         include_deleted=_choice(query, "include_deleted", ("false", "true")) == "true",
@@ -321,7 +317,7 @@ def _checked(query: dict[str, str], name: str, check: Callable[[str], str]) -> s
 
 
 def _tag(value: str) -> str:
-    return headers.validate_tags([value])[0]
+    return fields.validate_tags([value])[0]
 
 
 def _metadata_filters(query: dict[str, str]) -> dict[str, str]:
@@ -340,7 +336,7 @@ def _time(query: dict[str, str], name: str) -> int | None:
     if value is None:
         return None
     try:
-        return headers.timestamp(value)
+        return timestamp(value)
     except ValueError as error:
         raise BadParameter(f"{name} must be an RFC 3339 time: {error}.") from error
 

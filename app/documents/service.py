@@ -15,6 +15,10 @@ from typing import Any, TypeVar
 
 from app.documents import ids
 from app.documents.listing import Filters, Listed, list_documents
+from app.documents.models import Change, Document, Intent, object_key
+from app.documents.ports import Conflict, DocumentTable, IntentClosed
+from app.idempotency.models import Attempt, Settled
+from app.idempotency.ports import IdempotencyTable
 from app.problems import (
     BadDigest,
     Contended,
@@ -23,28 +27,10 @@ from app.problems import (
     Overloaded,
     Problem,
 )
+from app.records import Caller, Tenant, new_write_id, record
 from app.storage import deadline
-from app.storage.attempt import Attempt
-from app.storage.errors import ObjectMissing, OutcomeUnknown, StorageError, Unavailable
+from app.storage.errors import ObjectMissing, OutcomeUnknown, Refused, StorageError, Unavailable
 from app.storage.objects import ObjectStore, StoredObject
-from app.storage.records import (
-    Caller,
-    Change,
-    Document,
-    Intent,
-    Settled,
-    Tenant,
-    new_write_id,
-    object_key,
-    record,
-)
-from app.storage.tables import (
-    Conflict,
-    DocumentTable,
-    IdempotencyTable,
-    IntentClosed,
-    Refused,
-)
 from app.tasks import Tasks
 
 log = logging.getLogger("strongroom.documents")
@@ -189,7 +175,7 @@ class Documents:
     # --- writing ----------------------------------------------------------------------------
 
     async def create(
-        self, caller: Caller, draft: Draft, upload: Upload, attempt: Attempt | None
+        self, caller: Caller, draft: Draft, upload: Upload, attempt: Attempt[Document] | None
     ) -> Document:
         document_id = self._ids.new()
         arrival, stored = await self._receive(caller.tenant, document_id, upload, attempt)
@@ -225,7 +211,7 @@ class Documents:
         content_type: str | None,
         upload: Upload,
         precondition: Precondition,
-        attempt: Attempt | None,
+        attempt: Attempt[Document] | None,
     ) -> Document:
         """A new version of the content. `precondition` is given the content's entity tag; without
         a `content_type` the document's stays."""
@@ -257,7 +243,7 @@ class Documents:
         document_id: str,
         apply: Callable[[Document, int], Document],
         precondition: Precondition,
-        attempt: Attempt | None,
+        attempt: Attempt[Document] | None,
         body_sha256: str,
     ) -> Document:
         """`apply` merges the client's patch into whatever revision is the newest."""
@@ -276,7 +262,7 @@ class Documents:
         caller: Caller,
         document_id: str,
         precondition: Precondition,
-        attempt: Attempt | None,
+        attempt: Attempt[Document] | None,
     ) -> Document:
         def decide(current: Document, now: int) -> Document:
             _require_readable(current, now)
@@ -292,7 +278,7 @@ class Documents:
         caller: Caller,
         document_id: str,
         precondition: Precondition,
-        attempt: Attempt | None,
+        attempt: Attempt[Document] | None,
     ) -> Document:
         def decide(current: Document, now: int) -> Document | None:
             if not current.restorable(now):
@@ -311,7 +297,7 @@ class Documents:
         caller: Caller,
         document_id: str,
         decide: Decision,
-        attempt: Attempt | None,
+        attempt: Attempt[Document] | None,
         *,
         intent: Intent | None = None,
         body_sha256: str = EMPTY_SHA256,
@@ -344,7 +330,7 @@ class Documents:
         before: Document | None,
         after: Document,
         intent: Intent | None,
-        attempt: Attempt | None,
+        attempt: Attempt[Document] | None,
         body_sha256: str,
     ) -> None:
         change = Change(
@@ -360,7 +346,11 @@ class Documents:
             await self._table.commit(caller.tenant, change)
 
     async def _settle_unchanged(
-        self, tenant: Tenant, document: Document, attempt: Attempt | None, body_sha256: str
+        self,
+        tenant: Tenant,
+        document: Document,
+        attempt: Attempt[Document] | None,
+        body_sha256: str,
     ) -> None:
         if attempt is not None:
             outcome = Settled(attempt.render(document), body_sha256)
@@ -370,7 +360,7 @@ class Documents:
     # --- bytes ------------------------------------------------------------------------------
 
     async def _receive(
-        self, tenant: Tenant, document_id: str, upload: Upload, attempt: Attempt | None
+        self, tenant: Tenant, document_id: str, upload: Upload, attempt: Attempt[Document] | None
     ) -> tuple[Arrival, StoredObject]:
         """Announce the bytes, store them, compare their digest. On any failure they are removed."""
         intent = Intent(new_write_id(), document_id, now_ms() + INTENT_SECONDS * 1000)
@@ -401,7 +391,7 @@ class Documents:
         return arrival, stored
 
     async def _stay_alive(
-        self, tenant: Tenant, intent: Intent, attempt: Attempt | None, extended: int
+        self, tenant: Tenant, intent: Intent, attempt: Attempt[Document] | None, extended: int
     ) -> None:
         """Extend the intent and the claim while bytes arrive. Once either is lost the commit
         will be refused, so there is nothing more to do here."""
@@ -488,7 +478,7 @@ def _next_revision(before: Document, after: Document, write_id: str, now: int) -
 
 
 @contextmanager
-def _committing(attempt: Attempt | None) -> Iterator[None]:
+def _committing(attempt: Attempt[Document] | None) -> Iterator[None]:
     """Only a definite no ends the state in which the outcome may be a success."""
     if attempt is None:
         yield

@@ -16,13 +16,14 @@ from typing import Any
 import uvloop
 
 from app import bootstrap
-from app.aws.provision import ProvisionError, provision
 from app.embedded.emulator import Emulator, EmulatorError
 from app.embedded.leader import leader_gone
-from app.http import logs, server
-from app.http.logs import wants_colour
 from app.keys import service as keys
+from app.maintenance.provision import ProvisionError, provision
+from app.server import server
 from app.settings import Settings, load_settings
+from app.web import logs
+from app.web.logs import wants_colour
 
 TABLE = "strongroom-dev"
 BUCKET = "strongroom-dev"
@@ -166,7 +167,7 @@ async def _keys(settings: Settings, file: Path) -> dict[str, str]:
                 record, key = keys.new_key(
                     keys.tenant(tenant), frozenset(scopes), "make dev", None, now
                 )
-                await backends.table.write_key(record)
+                await backends.keys.write_key(record)
             known[variable] = key
     _write_private(file, json.dumps(known, indent=2) + "\n")
     return known
@@ -174,7 +175,7 @@ async def _keys(settings: Settings, file: Path) -> dict[str, str]:
 
 async def _holds(backends: bootstrap.Backends, key: str) -> bool:
     parts = key.split("_", 2)
-    stored = await backends.table.read_key(parts[1]) if len(parts) == 3 else None
+    stored = await backends.keys.read_key(parts[1]) if len(parts) == 3 else None
     return stored is not None and stored.valid(time.time_ns() // 1_000_000)
 
 

@@ -10,9 +10,10 @@ import secrets
 import time
 from collections import OrderedDict
 
+from app.keys.models import ApiKey
+from app.keys.ports import KeyTable
 from app.problems import Unauthorized
-from app.storage.records import ApiKey, Caller, Tenant
-from app.storage.tables import KeyTable
+from app.records import Caller, Tenant
 
 SCOPES = ("documents:read", "documents:write", "shares:write", "keys:admin")
 

@@ -35,3 +35,7 @@ class ObjectUnreadable(Unavailable):
 
 class ObjectMissing(StorageError):
     """The bucket holds no object under this key."""
+
+
+class Refused(Exception):
+    """Base of a commit's definite refusals: nothing was changed."""

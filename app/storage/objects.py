@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.storage.records import record
+from app.records import record
 
 # A range up to this many bytes is read in one go: a stream costs more than it saves.
 SHORT_BYTES = 64 * 1024

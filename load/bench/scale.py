@@ -17,11 +17,13 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from app.aws import items
-from app.aws.table import entries
+from app.aws.attributes import Item
+from app.documents import items
+from app.documents.dynamodb import entries
 from app.documents.ids import DocumentIds
+from app.documents.models import Document
 from app.embedded.emulator import Emulator
-from app.storage.records import Document, Tenant, new_write_id
+from app.records import Tenant, new_write_id
 from load.bench.measure import command_of
 from load.bench.native import (
     RESULTS,
@@ -133,7 +135,7 @@ def _load(url: str, tenant: Tenant, count: int) -> list[str]:
     return random.Random(count).sample(sorted(set(loaded)), min(count, _TIMES))
 
 
-def _made(tenant: Tenant, count: int) -> Iterator[tuple[str, items.Item]]:
+def _made(tenant: Tenant, count: int) -> Iterator[tuple[str, Item]]:
     """The items of so many documents, each with its document's id."""
     ids, dice = DocumentIds(1), random.Random(count)
     for number in range(count):
@@ -162,7 +164,7 @@ def _made(tenant: Tenant, count: int) -> Iterator[tuple[str, items.Item]]:
             yield document.id, entry
 
 
-def _write(connection: http.client.HTTPConnection, batch: list[items.Item]) -> None:
+def _write(connection: http.client.HTTPConnection, batch: list[Item]) -> None:
     headers = {
         "X-Amz-Target": "DynamoDB_20120810.BatchWriteItem",
         "Content-Type": "application/x-amz-json-1.0",

@@ -1,8 +1,9 @@
 locals {
   region = split(":", var.table_arn)[3]
 
-  # Just what the code calls: app/aws/table.py, upkeep_table.py, s3.py, s3_upload.py. Transactions
-  # have no action of their own: each of their parts is checked as the call that it stands for.
+  # Just what the code calls: app/*/dynamodb.py, app/documents/maintenance.py, app/aws/s3.py,
+  # s3_upload.py. Transactions have no action of their own: each of their parts is checked as the
+  # call that it stands for.
   table_reads    = ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan"]
   table_writes   = ["dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
   index_reads    = ["dynamodb:Query"]

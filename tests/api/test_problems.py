@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from app import problems
-from app.http import openapi
-from app.http.route import ANY_SCOPE, Route
 from app.problems import REGISTRY, Problem
+from app.web import openapi
+from app.web.route import ANY_SCOPE, Route
 from tests.api.conftest import Tight
 
 WORTH_RETRYING = [

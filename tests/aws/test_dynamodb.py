@@ -8,16 +8,17 @@ from typing import Any
 import orjson
 import pytest
 
-from app.aws import items
 from app.aws.dynamodb import DynamoDB
 from app.aws.endpoints import Endpoint
 from app.aws.sigv4 import Credentials
-from app.aws.table import DynamoTable
 from app.aws.transport import AnswerLost, NotSent, Reply
+from app.documents import items
+from app.documents.models import Change, Document, Intent
+from app.documents.ports import Conflict, Index, IntentClosed
+from app.records import Tenant
 from app.storage import deadline
 from app.storage.errors import Contention, OutcomeUnknown, Unavailable
-from app.storage.records import Change, Document, Intent, Tenant
-from app.storage.tables import Conflict, Index, IntentClosed
+from tests.support.tables import EveryTable
 
 ACME = Tenant("acme")
 BEFORE = Document(
@@ -57,11 +58,11 @@ class Credential:
         return Credentials("id", "secret", None)
 
 
-def table(*answers: Any, seconds: float = 5) -> tuple[DynamoTable, Script]:
+def table(*answers: Any, seconds: float = 5) -> tuple[EveryTable, Script]:
     script = Script(*answers)
     client = DynamoDB(script, Endpoint.parse("http://127.0.0.1:1"), "r", Credential())  # type: ignore[arg-type]
     deadline.start(seconds)
-    return DynamoTable(client, "t"), script
+    return EveryTable(client, "t"), script
 
 
 def change(write_id: str = "n" * 16, **changes: Any) -> Change:
@@ -243,7 +244,7 @@ async def test_keys_that_were_left_over_are_asked_for_again() -> None:
         (200, {"Responses": {"t": [item_of(d) for d in documents[1:]]}, "UnprocessedKeys": left}),
         (200, {"Responses": {"t": [item_of(documents[0])]}}),
     )
-    from app.storage.tables import Index
+    from app.documents.ports import Index
 
     page = await adapter.page(ACME, Index("tag", "x"), below=None, above=None, limit=4)
     assert list(page.documents) == documents[::-1]

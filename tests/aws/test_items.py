@@ -5,8 +5,10 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.aws import items
-from app.storage.records import Tenant
+from app.documents import items
+from app.idempotency.dynamodb import claim_key
+from app.records import Tenant
+from app.usage.dynamodb import usage_key
 
 # Tenants' names are a-z, 0-9 and '-' (app.keys.service.tenant); ids are Crockford's base 32.
 TENANTS = st.builds(Tenant, st.from_regex("[a-z0-9][a-z0-9-]{0,3}", fullmatch=True))
@@ -42,7 +44,7 @@ def test_an_entry_is_never_among_documents(
 ) -> None:
     partition = items.entry_key(*entry)["PK"]
     assert partition != items.document_key(tenant, document_id)["PK"]
-    assert partition != items.usage_key(tenant, 0)["PK"]
+    assert partition != usage_key(tenant, 0)["PK"]
 
 
 @given(TENANTS, TENANTS, IDS, IDS, st.integers(1, 20), st.integers(1, 20))
@@ -54,6 +56,6 @@ def test_what_belongs_to_a_tenant_has_its_name_in_the_partition(
     assert (documents[0] == documents[1]) == (same and first == second)
     versions = items.version_key(one, first, n), items.version_key(other, second, m)
     assert (versions[0] == versions[1]) == (same and first == second and n == m)
-    claims = items.claim_key(one, first), items.claim_key(other, second)
+    claims = claim_key(one, first), claim_key(other, second)
     assert (claims[0] == claims[1]) == (same and first == second)
-    assert (items.usage_key(one, n) == items.usage_key(other, m)) == (same and n == m)
+    assert (usage_key(one, n) == usage_key(other, m)) == (same and n == m)

@@ -15,9 +15,9 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.config import Config
 
-from app.aws import provision, restored_table
-from app.aws.provision import ProvisionError, _Clients
-from app.aws.restored_table import PutBack, put_back
+from app.maintenance import provision, restored_table
+from app.maintenance.provision import ProvisionError, _Clients
+from app.maintenance.restored_table import PutBack, put_back
 from tests.support import engines
 from tests.support.engines import Engine
 

@@ -12,13 +12,13 @@ from contextlib import suppress
 import pytest
 
 from app.aws import s3_client, s3_reading, s3_upload
+from app.aws.budget import ByteBudget
 from app.aws.credentials import CredentialSource
 from app.aws.s3 import LengthMismatch, S3ObjectStore
 from app.aws.s3_client import error_code, parse_xml
 from app.aws.sigv4 import Credentials
 from app.aws.transport import Transport
 from app.storage import deadline
-from app.storage.budget import ByteBudget
 from app.storage.errors import Full, ObjectMissing, Unavailable
 from app.storage.objects import StoredObject
 from tests.support.fake_s3 import HANGS, IGNORED, LOST, FakeS3, Fault, fake_s3, refusal, respond

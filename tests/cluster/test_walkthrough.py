@@ -13,7 +13,7 @@ from tests.cluster.cluster import Cluster
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "cluster-local.md"
-CHANGED = "app/http/openapi.py"
+CHANGED = "app/web/openapi.py"
 # What a step ends with, if not with 0, and what it says.
 SAID = {
     "1": ["runs alone", "Dev runs what lies in the working tree"],

@@ -1,4 +1,4 @@
-"""What every engine under `DynamoTable` must keep: the same suite for each of them."""
+"""What every engine under `EveryTable` must keep: the same suite for each of them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,17 @@ import pytest
 from app.aws.credentials import CredentialSource
 from app.aws.dynamodb import DynamoDB
 from app.aws.endpoints import Endpoint
-from app.aws.provision import ProvisionError, _Clients, _provision_table
-from app.aws.table import DynamoTable
 from app.aws.transport import Transport
 from app.documents.ids import DocumentIds
-from app.storage.records import (
-    Answer,
-    ApiKey,
-    Change,
-    Claim,
-    Document,
-    Intent,
-    Settled,
-    Tenant,
-    new_write_id,
-)
-from app.storage.tables import ClaimLost, ClaimTaken, Conflict, Index, IntentClosed
+from app.documents.models import Change, Document, Intent
+from app.documents.ports import Conflict, Index, IntentClosed
+from app.idempotency.models import Answer, Claim, Settled
+from app.idempotency.ports import ClaimLost, ClaimTaken
+from app.keys.models import ApiKey
+from app.maintenance.provision import ProvisionError, _Clients, _provision_table
+from app.records import Tenant, new_write_id
 from tests.support.engines import Engine
+from tests.support.tables import EveryTable
 
 ACME, GLOBEX = Tenant("acme"), Tenant("globex")
 DIGEST = "ab" * 32
@@ -50,7 +44,7 @@ def clients(engine: Engine) -> _Clients:
 @pytest.fixture
 async def backend(
     dynamodb_engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[tuple[DynamoTable, str, _Clients]]:
+) -> AsyncIterator[tuple[EveryTable, str, _Clients]]:
     """An adapter with four shards on a fresh table."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", dynamodb_engine.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", dynamodb_engine.secret_key)
@@ -63,13 +57,13 @@ async def backend(
     client = DynamoDB(
         transport, Endpoint.parse(dynamodb_engine.url), dynamodb_engine.region, credentials
     )
-    yield DynamoTable(client, name, 4), name, aws
+    yield EveryTable(client, name, 4), name, aws
     await transport.close()
     await credentials.stop()
 
 
 @pytest.fixture
-def table(backend: tuple[DynamoTable, str, _Clients]) -> DynamoTable:
+def table(backend: tuple[EveryTable, str, _Clients]) -> EveryTable:
     return backend[0]
 
 
@@ -98,7 +92,7 @@ def new_document(**changes: Any) -> tuple[Document, str]:
     return dataclasses.replace(document, **changes), write_id
 
 
-async def create(table: DynamoTable, tenant: Tenant = ACME, **changes: Any) -> Document:
+async def create(table: EveryTable, tenant: Tenant = ACME, **changes: Any) -> Document:
     document, write_id = new_document(**changes)
     intent = Intent(document.content_id, document.id, document.created_at + 60_000)
     await table.open_intent(tenant, intent)
@@ -120,18 +114,18 @@ def revised(document: Document, **changes: Any) -> tuple[Document, Change]:
     return after, Change(write_id=write_id, author="key1", before=document, after=after)
 
 
-async def raw_items(backend: tuple[DynamoTable, str, _Clients]) -> list[dict[str, Any]]:
+async def raw_items(backend: tuple[EveryTable, str, _Clients]) -> list[dict[str, Any]]:
     _, name, aws = backend
     answer = await asyncio.to_thread(aws.dynamodb.scan, TableName=name, ConsistentRead=True)
     return list(answer["Items"])
 
 
-async def test_a_document_reads_back_as_it_was_written(table: DynamoTable) -> None:
+async def test_a_document_reads_back_as_it_was_written(table: EveryTable) -> None:
     document = await create(table, expires_at=2_000_000_000_000)
     assert await table.read(ACME, document.id) == document
 
 
-async def test_another_tenant_finds_nothing(table: DynamoTable) -> None:
+async def test_another_tenant_finds_nothing(table: EveryTable) -> None:
     document = await create(table)
     assert await table.read(GLOBEX, document.id) is None
     for index in (Index(), Index("tag", "red"), Index("sha256", DIGEST)):
@@ -140,7 +134,7 @@ async def test_another_tenant_finds_nothing(table: DynamoTable) -> None:
 
 
 async def test_a_create_leaves_document_version_entries_one_counter_and_no_intent(
-    backend: tuple[DynamoTable, str, _Clients],
+    backend: tuple[EveryTable, str, _Clients],
 ) -> None:
     document = await create(backend[0])
     kinds = sorted(item["PK"]["S"].split("#")[0] for item in await raw_items(backend))
@@ -150,7 +144,7 @@ async def test_a_create_leaves_document_version_entries_one_counter_and_no_inten
 
 
 async def test_a_change_of_a_stale_revision_is_refused_with_what_is_there(
-    table: DynamoTable,
+    table: EveryTable,
 ) -> None:
     document = await create(table)
     after, change = revised(document, name="first")
@@ -162,7 +156,7 @@ async def test_a_change_of_a_stale_revision_is_refused_with_what_is_there(
     assert await table.read(ACME, document.id) == after
 
 
-async def test_a_change_of_a_missing_document_is_refused_with_nothing(table: DynamoTable) -> None:
+async def test_a_change_of_a_missing_document_is_refused_with_nothing(table: EveryTable) -> None:
     document, _ = new_document()
     for changes in ({"name": "plain"}, {"tags": ("green",)}):
         with pytest.raises(Conflict) as refused:
@@ -170,7 +164,7 @@ async def test_a_change_of_a_missing_document_is_refused_with_nothing(table: Dyn
         assert refused.value.current is None
 
 
-async def test_the_same_change_twice_is_one_success(table: DynamoTable) -> None:
+async def test_the_same_change_twice_is_one_success(table: EveryTable) -> None:
     """What a retry after a lost answer looks like to the table."""
     document = await create(table)
     for changes in ({"name": "renamed"}, {"tags": ("green",)}):
@@ -183,7 +177,7 @@ async def test_the_same_change_twice_is_one_success(table: DynamoTable) -> None:
 
 
 async def test_the_same_create_twice_is_one_success(
-    backend: tuple[DynamoTable, str, _Clients],
+    backend: tuple[EveryTable, str, _Clients],
 ) -> None:
     table = backend[0]
     document, write_id = new_document()
@@ -196,7 +190,7 @@ async def test_the_same_create_twice_is_one_success(
     assert sum(int(item["documents"]["N"]) for item in usage) == 1
 
 
-async def test_an_own_change_is_recognised_under_others_that_followed(table: DynamoTable) -> None:
+async def test_an_own_change_is_recognised_under_others_that_followed(table: EveryTable) -> None:
     document = await create(table)
     first, change = revised(document, name="mine")
     await table.commit(ACME, change)
@@ -207,7 +201,7 @@ async def test_an_own_change_is_recognised_under_others_that_followed(table: Dyn
 
 
 async def test_one_of_twelve_racing_writers_wins(
-    table: DynamoTable, dynamodb_engine: Engine
+    table: EveryTable, dynamodb_engine: Engine
 ) -> None:
     if dynamodb_engine.name == "moto":
         # A cancelled one puts back the tables as they were, with what others wrote meanwhile.
@@ -225,7 +219,7 @@ async def test_one_of_twelve_racing_writers_wins(
 
 
 async def test_entries_follow_the_tags_and_the_digest(
-    backend: tuple[DynamoTable, str, _Clients],
+    backend: tuple[EveryTable, str, _Clients],
 ) -> None:
     table = backend[0]
     document = await create(table)
@@ -258,7 +252,7 @@ async def test_entries_follow_the_tags_and_the_digest(
     }
 
 
-async def test_a_page_walks_all_shards_newest_first(table: DynamoTable) -> None:
+async def test_a_page_walks_all_shards_newest_first(table: EveryTable) -> None:
     documents = [await create(table) for _ in range(12)]
     expected = [document.id for document in reversed(documents)]
     for index in (Index(), Index("tag", "red"), Index("sha256", DIGEST)):
@@ -272,7 +266,7 @@ async def test_a_page_walks_all_shards_newest_first(table: DynamoTable) -> None:
         assert seen == expected
 
 
-async def test_a_page_stays_between_its_bounds(table: DynamoTable) -> None:
+async def test_a_page_stays_between_its_bounds(table: EveryTable) -> None:
     documents = [await create(table) for _ in range(6)]
     ids = [document.id for document in documents]
     page = await table.page(ACME, Index(), below=ids[4], above=ids[1], limit=10)
@@ -280,7 +274,7 @@ async def test_a_page_stays_between_its_bounds(table: DynamoTable) -> None:
     assert not page.more
 
 
-async def test_a_reaped_intent_cannot_be_committed(table: DynamoTable) -> None:
+async def test_a_reaped_intent_cannot_be_committed(table: EveryTable) -> None:
     document, write_id = new_document()
     intent = Intent(document.content_id, document.id, document.created_at + 60_000)
     await table.open_intent(ACME, intent)
@@ -296,7 +290,7 @@ async def test_a_reaped_intent_cannot_be_committed(table: DynamoTable) -> None:
         await table.commit(ACME, change)
 
 
-async def test_a_committed_intent_cannot_be_reaped(table: DynamoTable) -> None:
+async def test_a_committed_intent_cannot_be_reaped(table: EveryTable) -> None:
     document = await create(table)
     intent = Intent(document.content_id, document.id, 0)
     assert not await table.reap_intent(ACME, intent)
@@ -310,7 +304,7 @@ OUTCOME = Settled(Answer(201, {"ETag": '"1"'}, b'{"id":"\xc3\xbc"}'), DIGEST)
 
 
 async def test_a_claimed_key_is_taken_for_others_and_free_after_release(
-    table: DynamoTable,
+    table: EveryTable,
 ) -> None:
     mine, other = a_claim(), a_claim("other")
     await table.claim(ACME, mine)
@@ -326,7 +320,7 @@ async def test_a_claimed_key_is_taken_for_others_and_free_after_release(
     await table.claim(ACME, other)
 
 
-async def test_a_commit_settles_its_claim_or_fails_whole(table: DynamoTable) -> None:
+async def test_a_commit_settles_its_claim_or_fails_whole(table: EveryTable) -> None:
     document = await create(table)
     claim = a_claim()
     await table.claim(ACME, claim)
@@ -348,12 +342,12 @@ async def test_a_commit_settles_its_claim_or_fails_whole(table: DynamoTable) -> 
 
 
 async def test_an_abandoned_claim_is_taken_over_by_the_same_request_only(
-    table: DynamoTable, monkeypatch: pytest.MonkeyPatch
+    table: EveryTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dead = a_claim()
     now = time.time()
     with monkeypatch.context() as past:
-        past.setattr("app.aws.table._now", lambda: int((now - 61) * 1000))
+        past.setattr("app.idempotency.dynamodb._now", lambda: int((now - 61) * 1000))
         await table.claim(ACME, dead)
     with pytest.raises(ClaimTaken):
         await table.claim(ACME, a_claim("another request"))
@@ -365,18 +359,18 @@ async def test_an_abandoned_claim_is_taken_over_by_the_same_request_only(
 
 
 async def test_a_claim_ends_after_a_day_whatever_the_table_still_holds(
-    table: DynamoTable, monkeypatch: pytest.MonkeyPatch
+    table: EveryTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = a_claim()
     now = time.time()
     with monkeypatch.context() as past:
-        past.setattr("app.aws.table._now", lambda: int((now - 24 * 3600 - 1) * 1000))
+        past.setattr("app.idempotency.dynamodb._now", lambda: int((now - 24 * 3600 - 1) * 1000))
         await table.claim(ACME, old)
         await table.settle_claim(ACME, old, OUTCOME)
     await table.claim(ACME, a_claim("another request"))
 
 
-async def test_keys_are_stored_listed_and_revoked(table: DynamoTable) -> None:
+async def test_keys_are_stored_listed_and_revoked(table: EveryTable) -> None:
     key = ApiKey(
         id="a" * 16,
         tenant=ACME,
@@ -397,7 +391,7 @@ async def test_keys_are_stored_listed_and_revoked(table: DynamoTable) -> None:
 
 
 async def test_provisioning_again_changes_nothing_and_refuses_another_table(
-    backend: tuple[DynamoTable, str, _Clients],
+    backend: tuple[EveryTable, str, _Clients],
 ) -> None:
     _, name, aws = backend
     said: list[str] = []

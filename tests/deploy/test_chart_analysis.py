@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.http.metrics import Metrics
+from app.web.metrics import Metrics
 from tests.deploy import chart
 from tests.deploy.chart import ALL, Manifest, kinds, one
 from tests.support import service as services

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.http import metrics
 from app.settings import Settings
+from app.web import metrics
 from tests.deploy import chart
 
 SCHEMA = json.loads((chart.CHART / "values.schema.json").read_text())

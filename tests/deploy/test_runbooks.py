@@ -17,7 +17,7 @@ _SUFFIXES = ("_total", "_bucket", "_count", "_sum")
 
 def exported() -> set[str]:
     """Every name that the service's own files have."""
-    sources = [*(ROOT / "app" / "http").glob("*.py"), ROOT / "app" / "bootstrap.py"]
+    sources = [*(ROOT / "app" / "web").glob("*.py"), ROOT / "app" / "bootstrap.py"]
     return {name for source in sources for name in _METRIC.findall(source.read_text())}
 
 

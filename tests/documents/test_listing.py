@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from app.documents.ids import DocumentIds, millisecond
 from app.documents.listing import MAX_EXAMINED, Filters, Listed, list_documents
-from app.storage.records import Document, Tenant
-from app.storage.tables import Index, Page
+from app.documents.models import Document
+from app.documents.ports import Index, Page
+from app.records import Tenant
 
 ACME = Tenant("acme")
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.documents.merge_patch import merge
-from app.http.json_body import MAX_DEPTH, parse_json
+from app.web.json_body import MAX_DEPTH, parse_json
 
 _NAMES = st.sampled_from(["a", "b", "c"])  # few, so that patches meet what they change
 _SCALARS = st.none() | st.booleans() | st.integers(0, 3) | st.text(max_size=2)

@@ -9,15 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.documents.representation import (
-    DocumentModel,
-    DocumentPatch,
-    apply_patch,
-    check_patch,
-    encode,
-)
+from app.documents.models import Document
+from app.documents.schemas import DocumentModel, DocumentPatch, apply_patch, check_patch, encode
 from app.problems import InvalidDocument
-from app.storage.records import Document
 
 
 def a_document(**changes: Any) -> Document:

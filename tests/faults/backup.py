@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from app.aws import provision
+from app.maintenance import provision
 from tests.faults.world import World
 
 

@@ -26,7 +26,7 @@ from typing import Any
 
 from app.aws.endpoints import Endpoint
 from app.aws.transport import AnswerLost, Chunk, NotSent, Reply, StreamedReply, Transport
-from app.http.logs import current_request
+from app.web.logs import current_request
 
 # Faults of any call, and of some alone. `pause` and `kill` are for tests that hold the process.
 ANY = ("refused", "server", "server-applied", "throttled", "unsent", "timeout", "lost", "garbled")

@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from app import bootstrap
+from app.documents.models import Intent
+from app.maintenance.ports import OpenIntent
+from app.maintenance.restore import Restoration, Restorer, Wishes
+from app.maintenance.verify import Verification
+from app.records import Tenant
 from app.storage.errors import Unavailable
-from app.storage.records import Intent, Tenant
-from app.storage.tables import OpenIntent
-from app.upkeep.restore import Restoration, Restorer, Wishes
-from app.upkeep.verify import Verification
 from tests.faults.backup import Backup
 from tests.faults.injector import plan_id
 from tests.faults.operations import LARGE, OTHER, SMALL, Client
@@ -59,7 +60,7 @@ def served(
 
 @pytest.fixture
 def world(served: tuple[World, Service], monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr("app.upkeep.verify._PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("app.maintenance.verify._PAUSE_SECONDS", 0.0)
     found, _ = served
     found.wipe()
     forget(found, "K#")
@@ -80,7 +81,7 @@ def restored(backup: Backup) -> World:
 def restore(world: World, **options: Any) -> Restoration:
     async def work(backends: bootstrap.Backends) -> Restoration:
         options.setdefault("wishes", Wishes(keep_keys=True))
-        restorer = Restorer(backends.upkeep, backends.objects, now_ms, **options)
+        restorer = Restorer(backends.maintenance, backends.objects, now_ms, **options)
         await restorer.run()
         return restorer.state
 
@@ -201,9 +202,9 @@ def test_bytes_of_a_document_that_is_being_purged_are_left_to_the_sweeper(
     tenant = Tenant(key.split("/")[0])
 
     async def mark(backends: bootstrap.Backends) -> None:
-        found = await backends.table.read(tenant, path.rpartition("/")[2])
+        found = await backends.documents.read(tenant, path.rpartition("/")[2])
         assert found is not None
-        assert await backends.upkeep.mark_purging(tenant, found) is not None
+        assert await backends.maintenance.mark_purging(tenant, found) is not None
 
     world.with_backends(mark)
     hide(world, key)
@@ -234,7 +235,7 @@ def test_a_write_of_the_past_can_neither_commit_nor_have_its_bytes_swept(
 
     async def come_back(backends: bootstrap.Backends) -> bool:
         intent = Intent(write_id, identifier, now_ms())
-        return await backends.table.reap_intent(Tenant(tenant), intent)
+        return await backends.documents.reap_intent(Tenant(tenant), intent)
 
     assert new.with_backends(come_back) is False
 
@@ -271,7 +272,9 @@ def test_an_intent_whose_write_was_committed_costs_no_bytes(world: World, client
     tenant, identifier, write_id = key_of(world, path).split("/")
 
     async def leave(backends: bootstrap.Backends) -> None:
-        await backends.table.open_intent(Tenant(tenant), Intent(write_id, identifier, now_ms() - 1))
+        await backends.documents.open_intent(
+            Tenant(tenant), Intent(write_id, identifier, now_ms() - 1)
+        )
 
     world.with_backends(leave)
     new = restored(Backup(world))
@@ -384,14 +387,14 @@ def test_keys_are_revoked_where_a_table_that_still_stands_says_so(
     backup = Backup(world)
 
     async def revoke(backends: bootstrap.Backends) -> None:
-        await backends.table.revoke_key(identifier, now_ms())
+        await backends.keys.revoke_key(identifier, now_ms())
 
     world.with_backends(revoke)
     new = restored(backup)
 
     async def work(backends: bootstrap.Backends) -> Restoration:
-        wishes = Wishes(keys_elsewhere=backends.other_table(world.name))
-        restorer = Restorer(backends.upkeep, backends.objects, now_ms, wishes=wishes)
+        wishes = Wishes(keys_elsewhere=backends.other_keys(world.name))
+        restorer = Restorer(backends.maintenance, backends.objects, now_ms, wishes=wishes)
         await restorer.run()
         return restorer.state
 
@@ -528,7 +531,7 @@ def stop_after(pages: int, kept: list[str]) -> Callable[[Verification], None]:
 def test_a_restore_goes_on_where_it_was_stopped(
     world: World, client: Client, pages: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.aws.upkeep_table._WALK_PAGE", 4)
+    monkeypatch.setattr("app.maintenance.dynamodb._WALK_PAGE", 4)
     new, _ = havoc(world, client)
     [counter] = [i for i in new.items("T#tenant") if i["SK"]["S"].startswith("USAGE")][:1]
     new.update(counter, documents=17)

@@ -22,11 +22,13 @@ import pytest
 from app import bootstrap
 from app.aws.s3 import S3ObjectStore
 from app.documents.ids import DocumentIds
+from app.documents.models import Change, Intent, object_key
+from app.documents.ports import Conflict
+from app.maintenance.ports import Finding
+from app.maintenance.sweep import Sweeper, Swept
+from app.maintenance.verify import Verification, Verifier
+from app.records import Tenant, new_write_id
 from app.storage.errors import Unavailable
-from app.storage.records import Change, Intent, Tenant, new_write_id, object_key
-from app.storage.tables import Conflict
-from app.upkeep.sweep import Sweeper, Swept
-from app.upkeep.verify import Finding, Verification, Verifier
 from tests.faults.injector import FaultyTransport, faults_of, plan_id
 from tests.faults.operations import LARGE, OTHER, SMALL, Client
 from tests.faults.world import DAY_MS, RETAINED_MS, World, now_ms
@@ -90,7 +92,7 @@ def abandoned(world: World, *, body: bytes = SMALL, lapsed: bool = True) -> str:
     key = object_key(tenant, identifier, intent.write_id)
 
     async def leave(backends: bootstrap.Backends) -> None:
-        await backends.table.open_intent(tenant, intent)
+        await backends.documents.open_intent(tenant, intent)
 
     world.with_backends(leave)
     world.client("s3").put_object(Bucket=world.name, Key=key, Body=body)
@@ -203,7 +205,7 @@ def test_many_sweepers_at_once_remove_each_thing_once(world: World, client: Clie
         def clock() -> int:
             return now_ms() + RETAINED_MS
 
-        sweepers = [Sweeper(backends.upkeep, backends.objects, clock) for _ in range(5)]
+        sweepers = [Sweeper(backends.maintenance, backends.objects, clock) for _ in range(5)]
         return await asyncio.gather(*(sweeper.run() for sweeper in sweepers))
 
     done = world.with_backends(together)
@@ -245,7 +247,7 @@ def test_an_intent_that_arrives_after_its_commit_costs_no_bytes(
     late = Intent(write_id, identifier, now_ms() - 1)
 
     async def arrive(backends: bootstrap.Backends) -> None:
-        await backends.table.open_intent(Tenant(tenant), late)
+        await backends.documents.open_intent(Tenant(tenant), late)
 
     world.with_backends(arrive)
     world.sweep()
@@ -260,13 +262,13 @@ def test_from_the_mark_on_a_document_cannot_be_restored(world: World, client: Cl
     tenant, identifier, _ = key_of(world, path).split("/")
 
     async def race(backends: bootstrap.Backends) -> tuple[bool, Answer]:
-        before = await backends.table.read(Tenant(tenant), identifier)
+        before = await backends.documents.read(Tenant(tenant), identifier)
         assert before is not None
-        assert await backends.upkeep.mark_purging(Tenant(tenant), before) is not None
+        assert await backends.maintenance.mark_purging(Tenant(tenant), before) is not None
         after = dataclasses.replace(before, deleted_at=None, revision=before.revision + 1)
         change = Change(write_id=new_write_id(), author="k", before=before, after=after)
         try:
-            await backends.table.commit(Tenant(tenant), change)
+            await backends.documents.commit(Tenant(tenant), change)
             refused = False
         except Conflict:
             refused = True
@@ -355,7 +357,7 @@ def other_version(world: World, tenant: str) -> None:
 def test_damage_is_reported(
     world: World, client: Client, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.upkeep.verify._PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("app.maintenance.verify._PAUSE_SECONDS", 0.0)
     path = client.made()
     tenant = document(world, path)["PK"]["S"].split("#")[1]
     DAMAGES[expected](world, tenant, key_of(world, path))
@@ -385,7 +387,7 @@ def test_a_table_that_lacks_something_makes_no_orphans(
     world: World, client: Client, lost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A partial restore, or the wrong table's name: what is removed then cannot be had again."""
-    monkeypatch.setattr("app.upkeep.verify._PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("app.maintenance.verify._PAUSE_SECONDS", 0.0)
     kept, path = client.made(), client.made()
     key = key_of(world, path)
     tenant, identifier, _ = key.split("/")
@@ -452,7 +454,7 @@ async def test_a_commit_between_two_questions_makes_no_orphan() -> None:
 
 
 async def test_what_looks_wrong_once_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.upkeep.verify._PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("app.maintenance.verify._PAUSE_SECONDS", 0.0)
     verifier = Verifier(None, None, now_ms)  # type: ignore[arg-type]
     missing = Finding("bytes-missing", "key", "")
     passing: list[list[Finding]] = [[missing], []]

@@ -16,12 +16,12 @@ import pytest
 from botocore.config import Config
 
 from app import bootstrap
-from app.aws import provision as provisioning
 from app.keys.service import SCOPES, new_key
+from app.maintenance import provision as provisioning
+from app.maintenance.sweep import Sweeper, Swept
+from app.maintenance.verify import Verification, Verifier
+from app.records import Tenant
 from app.settings import Settings
-from app.storage.records import Tenant
-from app.upkeep.sweep import Sweeper, Swept
-from app.upkeep.verify import Verification, Verifier
 from tests.support.engines import Engine
 
 T = TypeVar("T")
@@ -87,13 +87,15 @@ class World:
         """A sweep, seen from `later_ms` in the future."""
         return self.with_backends(
             lambda b: Sweeper(
-                b.upkeep, b.objects, lambda: now_ms() + later_ms, dry_run=dry_run
+                b.maintenance, b.objects, lambda: now_ms() + later_ms, dry_run=dry_run
             ).run(),
             **more,
         )
 
     def verify(self, **options: Any) -> Verification:
-        return self.with_backends(lambda b: Verifier(b.upkeep, b.objects, now_ms, **options).run())
+        return self.with_backends(
+            lambda b: Verifier(b.maintenance, b.objects, now_ms, **options).run()
+        )
 
     def new_keys(self, tenants: list[str]) -> list[str]:
         """A key for each of them, with every scope."""
@@ -101,7 +103,7 @@ class World:
 
         async def store(backends: bootstrap.Backends) -> None:
             for record, _ in made:
-                await backends.table.write_key(record)
+                await backends.keys.write_key(record)
 
         self.with_backends(store)
         return [secret for _, secret in made]

@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 
 from app.bootstrap import patience
-from app.http import clients
-from app.http.clients import Clients
-from app.http.protocol import Mark, Phase, Protocol
 from app.problems import Problem
+from app.server import connections as clients
+from app.server.connections import Clients
+from app.server.protocol import Mark, Phase, Protocol
 from app.settings import Settings
 
 SETTINGS = Settings(dynamodb_table="table", s3_bucket="bucket")

@@ -8,15 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.http.conditions import (
-    EtagSet,
-    byte_range,
-    if_match,
-    if_none_match,
-    not_modified,
-    require,
-)
 from app.problems import BadHeader, PreconditionFailed, RangeNotSatisfiable
+from app.web.conditions import EtagSet, byte_range, if_match, if_none_match, not_modified, require
 
 ETAG = '"7"'
 _OPAQUE = st.text(

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from app.http.idempotency import Idempotency
+from app.documents.models import Document
+from app.idempotency.models import Answer, Attempt, Claim
+from app.idempotency.service import Idempotency
 from app.problems import NotFound
-from app.storage.attempt import Attempt
+from app.records import Tenant
 from app.storage.errors import OutcomeUnknown, Unavailable
-from app.storage.records import Answer, Claim, Document, Tenant
 from app.tasks import Tasks
 
 
@@ -31,12 +32,14 @@ class Table:
 async def test_a_refusal_stays_what_it_is_when_the_key_cannot_be_given_back(
     error: Exception,
 ) -> None:
-    async def action(attempt: Attempt | None) -> Document:
+    async def action(attempt: Attempt[Document] | None) -> Document:
         raise NotFound("There is no such document.")
 
     table = Table(error)
     exchange: Any = SimpleNamespace(caller=SimpleNamespace(tenant=Tenant("acme")))
-    attempt = Attempt(Claim("key", "owner", "fingerprint"), lambda _: Answer(204, {}, b""))
+    attempt: Attempt[Document] = Attempt(
+        Claim("key", "owner", "fingerprint"), lambda _: Answer(204, {}, b"")
+    )
     idempotency = Idempotency(table, Tasks(), 0)  # type: ignore[arg-type]
     with pytest.raises(NotFound):
         await idempotency._first(exchange, attempt, action)

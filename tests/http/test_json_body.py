@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.http import json_body
-from app.http.json_body import MAX_DEPTH, parse_json
 from app.problems import MalformedJson
+from app.web import json_body
+from app.web.json_body import MAX_DEPTH, parse_json
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 _SCALARS = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.http.rate_limit import RateLimit
 from app.problems import RateLimited
+from app.web.rate_limit import RateLimit
 
 
 class Clock:

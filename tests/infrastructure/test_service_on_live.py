@@ -20,9 +20,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from app.aws import provision
 from app.documents.ids import DocumentIds
-from app.storage.records import new_write_id
+from app.maintenance import provision
+from app.records import new_write_id
 from scripts.live_local.accounts import EmulatedAccounts
 from tests.infrastructure.conftest import Module
 from tests.support import iam

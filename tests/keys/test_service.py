@@ -9,10 +9,11 @@ import time
 import pytest
 
 from app.keys import service
+from app.keys.models import ApiKey
 from app.keys.service import Authenticator, new_key, tenant
 from app.problems import Unauthorized
+from app.records import Caller, Tenant
 from app.storage.errors import Unavailable
-from app.storage.records import ApiKey, Caller, Tenant
 
 
 class Table:

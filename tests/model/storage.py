@@ -11,8 +11,10 @@ from typing import Any
 
 import boto3
 
-from app.aws import items
-from app.storage import records
+from app.documents import items
+from app.documents import models as stored_models
+from app.idempotency import dynamodb as idempotency
+from app.records import Tenant
 from tests.model.model import Answered, Document, World
 from tests.support.engines import Engine
 
@@ -26,7 +28,7 @@ Item = dict[str, Any]
 class Found:
     """All that the table has of one tenant."""
 
-    documents: dict[str, records.Document]
+    documents: dict[str, stored_models.Document]
     versions: dict[str, list[Item]]
     entries: set[tuple[str, str]]
     usage: Counter[str]
@@ -152,11 +154,11 @@ def _owner(item: Item) -> str:
 
 
 def claim_key(tenant: str, key: str) -> Item:
-    return items.claim_key(records.Tenant(tenant), hashlib.sha256(key.encode()).hexdigest())
+    return idempotency.claim_key(Tenant(tenant), hashlib.sha256(key.encode()).hexdigest())
 
 
 def document_key(document: Document) -> Item:
-    return items.document_key(records.Tenant(document.tenant), document.id)
+    return items.document_key(Tenant(document.tenant), document.id)
 
 
 def _sort_in(found: Found, kind: str, rest: str, item: Item) -> None:
@@ -176,7 +178,7 @@ def _sort_in(found: Found, kind: str, rest: str, item: Item) -> None:
         found.usage["documents"] += int(item["documents"]["N"])
 
 
-def _check_document(stored: records.Document, document: Document) -> None:
+def _check_document(stored: stored_models.Document, document: Document) -> None:
     same: list[Callable[[Any], object]] = [
         lambda d: (d.name, d.content_type, d.tags, d.metadata, d.revision, d.created_by),
         lambda d: (d.created_at, d.updated_at, d.expires_at, d.deleted_at, d.purge_after),

@@ -35,9 +35,10 @@ from hypothesis.stateful import (
 )
 
 from app.bootstrap import connect
+from app.keys.models import ApiKey
 from app.keys.service import new_key
+from app.records import Tenant
 from app.settings import load_settings
-from app.storage.records import ApiKey, Tenant
 from tests.faults.injector import parse_plan
 from tests.model import client, wishes
 from tests.model.model import (
@@ -100,7 +101,7 @@ class Harness:
                 patch.setenv(name, value)
             async with connect(load_settings()) as backends:
                 for key in keys:
-                    await backends.table.write_key(key)
+                    await backends.keys.write_key(key)
 
 
 @pytest.fixture(scope="module")

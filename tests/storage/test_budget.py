@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from app.storage.budget import MOST_WAITING, ByteBudget
+from app.aws.budget import MOST_WAITING, ByteBudget
 from app.storage.errors import Full
 
 

@@ -1,0 +1,153 @@
+"""The things that the table keeps, as plain records. Times are epoch milliseconds, UTC."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import Field, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from app.idempotency.models import Claim, Settled
+from app.records import Tenant, record
+
+# How many of the last writes a document remembers, to recognise its own after a lost answer.
+REMEMBERED_WRITES = 16
+_WRITE_ID_LENGTH = 16
+
+
+@record
+class Checksum:
+    """`sha256` over all bytes, or `sha256-composite` over the parts' digests (`part_size` bytes
+    each)."""
+
+    algorithm: str
+    value: str
+    part_size: int | None = None
+
+
+@record
+class Document:
+    """A document's current state.
+
+    `content_id` is the write id under which the current bytes were stored: the last part of their
+    key. `metadata_json` is an object as compact JSON, as it is stored and answered. `writes` are
+    the ids of the last commits in one string, newest last. There is `sha256` (hex), or a
+    `composite` checksum.
+    """
+
+    id: str
+    name: str
+    content_type: str
+    size: int
+    sha256: str | None
+    revision: int
+    version: int
+    content_id: str
+    created_at: int
+    updated_at: int
+    created_by: str
+    tags: tuple[str, ...] = ()
+    metadata_json: str = "{}"
+    composite: Checksum | None = None
+    expires_at: int | None = None
+    deleted_at: int | None = None
+    purge_after: int | None = None
+    purging: bool = False
+    writes: str = ""
+
+    if TYPE_CHECKING:  # for dataclasses.replace
+        __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def readable(self, now: int) -> bool:
+        """Neither deleted, nor expired, nor being purged, at `now`."""
+        return not self.purging and self.deleted_at is None and not self.expired(now)
+
+    def expired(self, now: int) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
+
+    def restorable(self, now: int) -> bool:
+        """Readable, or deleted and still within `purge_after`."""
+        if self.purging or self.expired(now):
+            return False
+        return self.deleted_at is None or (self.purge_after or 0) > now
+
+    @property
+    def checksum(self) -> Checksum:
+        return self.composite or Checksum("sha256", self.sha256 or "")
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Taken apart anew each time."""
+        parsed: dict[str, Any] = json.loads(self.metadata_json)
+        return parsed
+
+    def wrote(self, write_id: str) -> bool:
+        """Whether this write is one of the last."""
+        return self.writes.find(write_id) % _WRITE_ID_LENGTH == 0
+
+    def remembering(self, write_id: str) -> str:
+        """`writes` with one more."""
+        return (self.writes + write_id)[-REMEMBERED_WRITES * _WRITE_ID_LENGTH :]
+
+    @property
+    def etag(self) -> str:
+        """The entity tag of the document's metadata; changes with every commit."""
+        return f'"{self.revision}"'
+
+    @property
+    def content_etag(self) -> str:
+        """The entity tag of the bytes; changes only with them."""
+        return f'"{self.sha256 or self.checksum.value}"'
+
+
+_OBJECT_KEY = re.compile(
+    r"([a-z0-9][a-z0-9-]{0,62})/([0-7][0-9A-HJKMNP-TV-Z]{25})/([A-Za-z0-9_-]{16})"
+)
+
+
+def object_key(tenant: Tenant, document_id: str, content_id: str) -> str:
+    """The bucket key of one write's bytes; never reused, since write ids are not."""
+    return f"{tenant.id}/{document_id}/{content_id}"
+
+
+def parse_object_key(key: str) -> tuple[Tenant, str, str] | None:
+    """Tenant, document id and write id of a bucket key; None if it is none of ours."""
+    match = _OBJECT_KEY.fullmatch(key)
+    return (Tenant(match[1]), match[2], match[3]) if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Bytes are about to be stored under this write's key and to be committed by `deadline`."""
+
+    write_id: str
+    document_id: str
+    deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One state of a document's bytes, as recorded when it was committed."""
+
+    number: int
+    content_id: str
+    size: int
+    checksum: Checksum
+
+
+@record
+class Change:
+    """One commit, all or nothing: the document from `before` to `after`.
+
+    With an `intent` it brings new bytes: the intent is closed and a version recorded. With a
+    `claim` the answer is recorded by the same transaction. `write_id` marks it over retries;
+    `author` is the id of the API key that asks for it.
+    """
+
+    write_id: str
+    author: str
+    before: Document | None
+    after: Document
+    intent: Intent | None = None
+    claim: Claim | None = None
+    settled: Settled | None = None

@@ -1,0 +1,1 @@
+"""Idempotency-Key: each write at most once, whatever it answers."""

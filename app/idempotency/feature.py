@@ -1,0 +1,8 @@
+"""The idempotency records, as a feature of the service."""
+
+from __future__ import annotations
+
+from app.feature import Feature
+from app.idempotency.dynamodb import KINDS
+
+FEATURE = Feature(kinds=KINDS)

@@ -1,0 +1,48 @@
+"""Requests with an idempotency key, and what is kept of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The first answer to a request with an idempotency key, as it will be given again."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One request's hold on an idempotency key.
+
+    `owner` is unique to the request, `fingerprint` tells the request apart from others.
+    """
+
+    key: str
+    owner: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How a claimed request ended: its answer, and the SHA-256 (hex) of the body it had."""
+
+    answer: Answer
+    body_sha256: str
+
+
+@dataclass(slots=True)
+class Attempt(Generic[T]):
+    """`render` gives the answer that will be recorded with the commit. While `committing`, the
+    outcome may be a success, and the claim must not be given back."""
+
+    claim: Claim
+    render: Callable[[T], Answer]
+    committing: bool = False

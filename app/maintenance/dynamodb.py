@@ -1,0 +1,73 @@
+"""`RestoredTable` kept on DynamoDB: what is due, and walks over the whole table."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Sequence
+
+import orjson
+
+from app.aws.attributes import DUE_BUCKETS, Item, number
+from app.aws.dynamodb import DynamoDB
+from app.documents.maintenance import DocumentMaintenance
+from app.idempotency.dynamodb import DynamoIdempotency
+from app.keys.dynamodb import DynamoKeys
+from app.maintenance.ports import Found, ItemKind
+from app.records import Tenant
+from app.usage.dynamodb import DynamoUsage
+
+_WALK_PAGE = 200
+
+
+class DynamoMaintenance(DocumentMaintenance, DynamoIdempotency, DynamoKeys, DynamoUsage):
+    """The table, with the rights of maintenance. `kinds` tells which items there are, and how
+    each is read."""
+
+    def __init__(
+        self, client: DynamoDB, table: str, shards: int = 1, *, kinds: Sequence[ItemKind]
+    ) -> None:
+        super().__init__(client, table, shards)
+        self._kinds = kinds
+
+    async def due(self, now: int) -> AsyncIterator[str | tuple[Tenant, str]]:
+        # In an order of its own, so that sweepers that run at once rarely meet.
+        for bucket in random.sample(range(DUE_BUCKETS), DUE_BUCKETS):
+            query = {
+                "TableName": self._table,
+                "IndexName": "due",
+                "KeyConditionExpression": "due_bucket = :bucket AND due_at <= :now",
+                "ExpressionAttributeValues": {":bucket": number(bucket), ":now": number(now)},
+            }
+            async for page, _ in self._pages("Query", query):
+                for item in page:
+                    yield _due(item)
+
+    async def walk(
+        self, position: str | None
+    ) -> AsyncIterator[tuple[list[Found | str], str | None]]:
+        scan: Item = {"TableName": self._table, "ConsistentRead": True, "Limit": _WALK_PAGE}
+        if position is not None:
+            scan["ExclusiveStartKey"] = orjson.loads(position)
+        async for page, last in self._pages("Scan", scan):
+            records = [record for item in page if (record := self._read(item)) is not None]
+            yield records, orjson.dumps(last).decode() if last else None
+
+    def _read(self, item: Item) -> Found | str | None:
+        """The record that an item is; None for one that says nothing by itself; its key for one
+        that is malformed."""
+        for kind in self._kinds:
+            if kind.matches(item):
+                try:
+                    record: Found | None = kind.read(item)
+                except (KeyError, ValueError, TypeError):
+                    return f"{item['PK'].get('S')} {item['SK'].get('S')}"
+                return record
+        return None
+
+
+def _due(item: Item) -> str | tuple[Tenant, str]:
+    kind, _, rest = item["PK"]["S"].partition("#")
+    if kind == "W":
+        write_id: str = rest
+        return write_id
+    return Tenant(rest.partition("#")[0]), item["SK"]["S"][2:]

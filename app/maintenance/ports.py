@@ -1,0 +1,172 @@
+"""The table, as the sweeper, the verifier and a restore see it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from app.documents.models import Change, Document, Intent, Version
+from app.documents.ports import Index
+from app.keys.models import ApiKey
+from app.records import Tenant
+from app.usage.models import Usage
+
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What does not fit. `kind` is stable, `key` names the place, `detail` is for people."""
+
+    kind: str
+    key: str
+    detail: str
+
+
+# What `verify` asks of a record; findings that are gone at a second look are not reported.
+Check = Callable[[Any], Awaitable[list[Finding]]]
+# Removes what a feature keeps of a tenant's document.
+Purge = Callable[[Tenant, str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemKind:
+    """A kind of item that a feature keeps in the table: how its keys begin, and how it is read.
+
+    `read` gives the item's record, or None for an item that says nothing by itself; it raises
+    `KeyError`, `ValueError` or `TypeError` for an item that is malformed.
+    """
+
+    partition: str
+    sort: str
+    read: Callable[[Item], Any]
+
+    def matches(self, item: Item) -> bool:
+        return bool(
+            item["PK"]["S"].startswith(self.partition) and item["SK"]["S"].startswith(self.sort)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An index entry: the document is found by this tag or digest."""
+
+    tenant: Tenant
+    index: Index
+    document_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIntent:
+    """An intent as it stands in the table; `reaping` if its commit can no longer succeed."""
+
+    tenant: Tenant
+    intent: Intent
+    reaping: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GivenAnswer:
+    """An idempotency record that holds an answer about a document, to be given again until
+    `expires`; `document_expires_at` is what that answer says."""
+
+    tenant: Tenant
+    key: str
+    owner: str
+    expires: int
+    document_id: str
+    document_expires_at: int | None
+
+
+# What a walk through the table comes upon.
+Found = (
+    tuple[Tenant, Document]
+    | tuple[Tenant, str, Version]
+    | Entry
+    | OpenIntent
+    | ApiKey
+    | GivenAnswer
+    | Usage
+)
+
+
+class UpkeepTable(Protocol):
+    """The table, as the sweeper and the verifier see it. Any method may raise `Unavailable`."""
+
+    def due(self, now: int) -> AsyncIterator[str | tuple[Tenant, str]]:
+        """What had to end before `now`: write ids of intents, and documents.
+
+        From an index that lags behind the table: each has to be looked at again.
+        """
+        ...
+
+    async def read(self, tenant: Tenant, document_id: str) -> Document | None:
+        """The document in whatever state, read consistently."""
+        ...
+
+    async def names(self, tenant: Tenant, document_id: str, write_id: str) -> bool:
+        """See `DocumentTable.names`."""
+        ...
+
+    async def read_intent(self, write_id: str) -> OpenIntent | None: ...
+
+    async def reap_lapsed(self, write_id: str, now: int) -> OpenIntent | None:
+        """Turn an intent whose deadline has passed to `reaping`; None if there is none such."""
+        ...
+
+    async def drop_intent(self, tenant: Tenant, intent: Intent) -> None:
+        """Delete a reaped intent, once its bytes are gone."""
+        ...
+
+    async def mark_purging(self, tenant: Tenant, document: Document) -> Document | None:
+        """From now on the document can be neither read nor restored; None if it has changed."""
+        ...
+
+    async def versions(self, tenant: Tenant, document_id: str) -> list[Version]:
+        """All versions that are recorded, the oldest first, read consistently."""
+        ...
+
+    async def purge_version(self, tenant: Tenant, document_id: str, version: Version) -> bool:
+        """Forget a version whose bytes are gone; False if that has been done."""
+        ...
+
+    async def purge_document(self, tenant: Tenant, document: Document) -> bool:
+        """Forget a purging document and its entries; False if that has been done."""
+        ...
+
+    async def has_entry(self, entry: Entry) -> bool: ...
+
+    def walk(self, position: str | None) -> AsyncIterator[tuple[list[Found | str], str | None]]:
+        """The whole table in pages, each with the position to go on from, None at the end. Of an
+        item that makes no sense there is but the key."""
+        ...
+
+
+class RestoredTable(UpkeepTable, Protocol):
+    """The table, as a restore sees it. Any method may raise `Unavailable`."""
+
+    async def complete(self, tenant: Tenant, document: Document) -> bool:
+        """Write what the document's commit wrote beside it, and is missing: its version, its
+        entries. False if the document has changed."""
+        ...
+
+    async def commit(self, tenant: Tenant, change: Change) -> None:
+        """See `DocumentTable.commit`."""
+        ...
+
+    async def forget_answer(self, answer: GivenAnswer) -> bool:
+        """Free an idempotency key; False if it has changed hands."""
+        ...
+
+    async def revoke_key(self, key_id: str, now: int) -> ApiKey | None:
+        """See `KeyTable.revoke_key`."""
+        ...
+
+    async def usage(self, tenant: Tenant) -> list[Usage]:
+        """All counters of the tenant, in order."""
+        ...
+
+    async def correct_usage(self, before: Usage, after: Usage) -> bool:
+        """Set one counter; False if it was not `before` any more."""
+        ...

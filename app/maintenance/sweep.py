@@ -1,0 +1,146 @@
+"""The sweeper: lapsed intents, documents whose time is up, and unfinished multipart uploads.
+
+Every step is either conditional or harmless when repeated, and in an order in which stopping
+anywhere leaves what the next sweep finds. So any number of sweepers may run at once, beside a
+live service, and be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.documents.models import Document, Version, object_key, parse_object_key
+from app.maintenance.at_once import at_once
+from app.maintenance.ports import Purge, UpkeepTable
+from app.records import Tenant
+from app.storage.objects import StoredObjects, UnfinishedUpload
+
+log = logging.getLogger("strongroom.upkeep")
+
+_AT_ONCE = 16
+
+
+@dataclass(slots=True)
+class Swept:
+    """What a sweep has removed; in a dry run, what it would have. `freed_bytes` are those of
+    purged versions."""
+
+    intents: int = 0
+    documents: int = 0
+    versions: int = 0
+    freed_bytes: int = 0
+    uploads: int = 0
+    failed: int = 0
+
+
+class Sweeper:
+    """`clock` gives the time in epoch milliseconds; `report` counts while the sweep goes on."""
+
+    def __init__(
+        self,
+        table: UpkeepTable,
+        objects: StoredObjects,
+        clock: Callable[[], int],
+        *,
+        dry_run: bool = False,
+        purge: Sequence[Purge] = (),
+    ) -> None:
+        self._table = table
+        self._objects = objects
+        self._clock = clock
+        self._dry_run = dry_run
+        self._purge = purge
+        self.report = Swept()
+
+    async def run(self) -> Swept:
+        """One sweep over all that is due. Raises `Unavailable` if that cannot even be listed; a
+        single thing that fails is counted, logged, and left to the next sweep."""
+        await at_once(_AT_ONCE, self._table.due(self._clock()), self._due)
+        await at_once(_AT_ONCE, self._objects.unfinished(), self._upload)
+        return self.report
+
+    async def _due(self, due: str | tuple[Tenant, str]) -> None:
+        # The index lags: what is due is looked at again, consistently.
+        await self._guarded(self._intent(due) if isinstance(due, str) else self._document(*due))
+
+    async def _upload(self, upload: UnfinishedUpload) -> None:
+        await self._guarded(self._unfinished(upload))
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - one odd item must not keep the rest
+            self.report.failed += 1
+            log.warning("left to the next sweep", extra={"reason": repr(error)})
+
+    # --- intents ----------------------------------------------------------------------------
+
+    async def _intent(self, write_id: str) -> None:
+        if self._dry_run:
+            opened = await self._table.read_intent(write_id)
+            if opened and (opened.reaping or opened.intent.deadline <= self._clock()):
+                self.report.intents += 1
+            return
+        # First no commit may come any more; then the bytes; last what tells of them.
+        opened = await self._table.reap_lapsed(write_id, self._clock())
+        if opened is None:
+            return  # committed, or its writer is alive
+        if await self._table.names(opened.tenant, opened.intent.document_id, write_id):
+            # Committed: a put of the intent whose answer was given up arrived after the commit.
+            await self._table.drop_intent(opened.tenant, opened.intent)
+            return
+        await self._objects.discard(object_key(opened.tenant, opened.intent.document_id, write_id))
+        await self._table.drop_intent(opened.tenant, opened.intent)
+        self.report.intents += 1
+
+    # --- documents --------------------------------------------------------------------------
+
+    async def _document(self, tenant: Tenant, document_id: str) -> None:
+        document = await self._table.read(tenant, document_id)
+        if document is None or not _over(document, self._clock()):
+            return
+        versions = await self._table.versions(tenant, document_id)
+        if self._dry_run:
+            self.report.documents += 1
+            self.report.versions += len(versions)
+            self.report.freed_bytes += sum(version.size for version in versions)
+            return
+        if not document.purging:
+            marked = await self._table.mark_purging(tenant, document)
+            if marked is None:
+                return  # restored, or changed, just now
+            document = marked
+            # Only now can no further version come.
+            versions = await self._table.versions(tenant, document_id)
+        for purge in self._purge:
+            await purge(tenant, document_id)
+        for version in versions:
+            await self._version(tenant, document_id, version)
+        if await self._table.purge_document(tenant, document):
+            self.report.documents += 1
+
+    async def _version(self, tenant: Tenant, document_id: str, version: Version) -> None:
+        await self._objects.discard(object_key(tenant, document_id, version.content_id))
+        if await self._table.purge_version(tenant, document_id, version):
+            self.report.versions += 1
+            self.report.freed_bytes += version.size
+
+    # --- multipart uploads ------------------------------------------------------------------
+
+    async def _unfinished(self, upload: UnfinishedUpload) -> None:
+        """An upload is begun after its intent is put, and of use only until that is gone."""
+        parsed = parse_object_key(upload.key)
+        if parsed is None or await self._table.read_intent(parsed[2]) is not None:
+            return  # not ours, or still covered
+        # It may have ended since it was listed.
+        end = self._objects.unfinished_at if self._dry_run else self._objects.abort
+        if await end(upload):
+            self.report.uploads += 1
+
+
+def _over(document: Document, now: int) -> bool:
+    """Whether it can neither be read nor restored any more."""
+    return not document.restorable(now)

@@ -1,0 +1,207 @@
+"""All clients' connections: how many there may be, and how long each may keep us waiting.
+
+A request that waits for its client holds no place among those in flight, so that slow clients
+keep nobody out; what bounds them is the number of connections. One look over all of them a
+second replaces timers: a request pays for a byte count, no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from time import monotonic
+
+from app.problems import Overloaded, RequestTimeout
+from app.server.protocol import Mark, Phase, Protocol
+
+log = logging.getLogger("strongroom.clients")
+
+# Beyond the bound so many are still heard out, to be told why they are refused; and /livez and
+# /readyz are answered, because an orchestrator that cannot ask restarts.
+SURPLUS_CONNECTIONS = 256
+_SURPLUS_SECONDS = 5.0
+# Every backend call has a limit of its own; this is for what none of them foresaw.
+_STUCK_SECONDS = 120.0
+_LONGEST_LOOK_SECONDS = 1.0
+
+
+class Load:
+    """Requests in flight, and those of them that wait for their client."""
+
+    __slots__ = ("in_flight", "waiting")
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.waiting = 0
+
+    @property
+    def working(self) -> int:
+        """Those that the service is busy with."""
+        return self.in_flight - self.waiting
+
+    def enter(self, connection: Protocol) -> None:
+        connection.serving = True
+        self.in_flight += 1
+
+    def leave(self, connection: Protocol) -> None:
+        if connection.serving:
+            connection.serving = False
+            self.in_flight -= 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long clients are waited for, in seconds, and how many they may be.
+
+    `head_seconds`: from the first byte of a request's head to its last, and for a new connection
+    to begin. `idle_seconds`: in any span as long, a body or an answer must move by that many
+    times `bytes_per_second`. `keep_alive_seconds`: between requests.
+    """
+
+    head_seconds: float
+    idle_seconds: float
+    bytes_per_second: float
+    keep_alive_seconds: float
+    max_connections: int
+
+
+class Clients:
+    """The connections. `cut` is told why one was cut off: a short word."""
+
+    def __init__(self, patience: Patience, cut: Callable[[str], None]) -> None:
+        self.load = Load()
+        self.patience = patience
+        self.phases = dict.fromkeys(Phase, 0)  # as of the last look
+        self._cut = cut
+        self._connections: Collection[Protocol] = ()
+        self._spare: list[Protocol] = []  # idle ones, the longest idle last
+        self._timer: asyncio.TimerHandle | None = None
+        shortest = min(patience.head_seconds, patience.idle_seconds, patience.keep_alive_seconds)
+        self._look_seconds = min(_LONGEST_LOOK_SECONDS, shortest / 4)
+        self._window_bytes = max(1.0, patience.bytes_per_second * patience.idle_seconds)
+
+    @property
+    def open(self) -> int:
+        return len(self._connections)
+
+    def watch(self, connections: Collection[Protocol]) -> None:
+        """Look at these from now on; connections come and go in the collection itself."""
+        self._connections = connections
+        self._again()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # --- how many ---------------------------------------------------------------------------
+
+    def arrived(self, connection: Protocol) -> None:
+        """A new connection. Where there are too many, one that has long been idle gives way."""
+        if self.open <= self.patience.max_connections or self._make_room():
+            return
+        connection.surplus = True
+        if self.open > self.patience.max_connections + SURPLUS_CONNECTIONS:
+            self._cut("connections")
+            connection.abort()  # type: ignore[no-untyped-call]
+
+    def _make_room(self) -> bool:
+        while self._spare:
+            connection = self._spare.pop()
+            if connection.phase is Phase.IDLE and connection.number and connection.quiet():
+                connection.close()
+                return True
+        return False
+
+    # --- at the end -------------------------------------------------------------------------
+
+    def close_idle(self, seconds: float) -> None:
+        """Close connections on which nothing has come for so long."""
+        now = monotonic()
+        for connection in list(self._connections):
+            if connection.phase is not Phase.IDLE:
+                connection.busy()
+            elif now - connection.idle_since >= seconds and connection.quiet():
+                connection.close()
+
+    def refuse_unfinished(self) -> None:
+        """Refuse the requests that have not come whole."""
+        for connection in list(self._connections):
+            if connection.phase in (Phase.HEAD, Phase.BODY):
+                connection.refuse(Overloaded("The service is shutting down. Send it again."))
+
+    # --- how long ---------------------------------------------------------------------------
+
+    def _again(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._look_seconds, self._look)
+
+    def _look(self) -> None:
+        self._again()
+        now = monotonic()
+        phases = dict.fromkeys(Phase, 0)
+        idle = []
+        for connection in list(self._connections):
+            phase = connection.phase
+            phases[phase] += 1
+            if phase is Phase.IDLE:
+                idle.append(connection)
+                self._judge_idle(connection, now)
+            else:
+                connection.busy()
+                self._judge(connection, phase, now)
+        self.phases.update(phases)
+        crowding = self.open * 10 > self.patience.max_connections * 9
+        self._spare = sorted(idle, key=_idle_since, reverse=True) if crowding else []
+
+    def _judge_idle(self, connection: Protocol, now: float) -> None:
+        limit = self.patience.keep_alive_seconds
+        if not connection.number:
+            limit = self._head_seconds(connection)
+        if now - connection.idle_since > limit and connection.quiet():
+            connection.close()
+
+    def _judge(self, connection: Protocol, phase: Phase, now: float) -> None:
+        mark, moved = connection.mark, connection.moved()
+        if mark is None or mark.phase is not phase or mark.number != connection.number:
+            connection.mark = Mark(phase, connection.number, now, moved)
+            return
+        waited = now - mark.since
+        if phase is Phase.HEAD:
+            if waited > self._head_seconds(connection):
+                self._refuse(connection, phase, "The request's head took too long to arrive.")
+        elif phase is Phase.WORK:
+            if moved > mark.moved:  # the slower side is ours, but it gets on
+                connection.mark = Mark(phase, connection.number, now, moved)
+            elif waited > _STUCK_SECONDS:
+                self._cut(phase.value)
+                connection.give_up()
+        elif moved - mark.moved >= self._window_bytes:
+            connection.mark = Mark(phase, connection.number, now, moved)
+        elif waited > self.patience.idle_seconds:
+            self._end_slow(connection, phase)
+
+    def _end_slow(self, connection: Protocol, phase: Phase) -> None:
+        if phase is Phase.BODY:
+            self._refuse(
+                connection,
+                phase,
+                "The body came too slowly, or not at all; GET /v1/limits tells how fast it must. "
+                "Nothing was stored; send it again.",
+            )
+        else:  # half an answer is out: there is nothing to say but goodbye
+            self._cut(phase.value)
+            connection.abort()  # type: ignore[no-untyped-call]
+
+    def _refuse(self, connection: Protocol, phase: Phase, detail: str) -> None:
+        self._cut(phase.value)
+        connection.refuse(RequestTimeout(detail))
+
+    def _head_seconds(self, connection: Protocol) -> float:
+        limit = self.patience.head_seconds
+        return min(limit, _SURPLUS_SECONDS) if connection.surplus else limit
+
+
+def _idle_since(connection: Protocol) -> float:
+    return connection.idle_since

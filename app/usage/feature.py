@@ -1,0 +1,8 @@
+"""The usage counters, as a feature of the service."""
+
+from __future__ import annotations
+
+from app.feature import Feature
+from app.usage.dynamodb import KINDS
+
+FEATURE = Feature(kinds=KINDS)

@@ -1,0 +1,259 @@
+"""The OpenAPI 3.1 document, built from the route table, the models and the problem registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from app import problems
+from app.problems import Problem
+from app.web.route import ANY_SCOPE, Route
+
+Json = dict[str, Any]
+_REF = "#/components/schemas/{model}"
+_REQUEST_ID = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}
+
+# What any call may answer, what any authenticated one may, and what one with a scope may.
+_EVERYWHERE: tuple[type[Problem], ...] = (
+    problems.BadRequest,
+    problems.RequestTimeout,
+    problems.ExpectationFailed,
+    problems.HeadersTooLarge,
+    problems.InternalError,
+)
+_AUTHENTICATED: tuple[type[Problem], ...] = (
+    problems.BadHeader,
+    problems.Unauthorized,
+    problems.RateLimited,
+    problems.Overloaded,
+    problems.BackendUnavailable,
+)
+_SCOPED: tuple[type[Problem], ...] = (problems.Forbidden,)
+
+_ABOUT = """\
+Every error is `application/problem+json` (RFC 9457); its `type` is stable and explained at
+`/problems`. A path that exists answers another method with 405 and `Allow`. Every answer has an
+`X-Request-Id`: the client's own, if that is 1 to 64 of `A-Z a-z 0-9 . _ -`."""
+
+
+def reference(model: type[BaseModel]) -> Json:
+    return {"$ref": _REF.format(model=model.__name__)}
+
+
+def header(description: str, schema: Json | None = None, *, required: bool = True) -> Json:
+    """A response header; one that is not `required` may be missing."""
+    return {
+        "description": description,
+        "required": required,
+        "schema": schema or {"type": "string"},
+    }
+
+
+def matching(pattern: str, *examples: str) -> Json:
+    """The schema of a text that `pattern` (ECMA 262, anchored here) describes whole."""
+    schema: Json = {"type": "string", "pattern": f"^(?:{pattern})$"}
+    return {**schema, "examples": list(examples)} if examples else schema
+
+
+def parameter(place: str, name: str, description: str, *, schema: Json | None = None) -> Json:
+    return {
+        "name": name,
+        "in": place,
+        "description": description,
+        "required": False,
+        "schema": schema or {"type": "string"},
+    }
+
+
+def path_parameter(name: str, description: str, schema: Json) -> Json:
+    return {**parameter("path", name, description, schema=schema), "required": True}
+
+
+# On every authenticated answer of a service that limits rates; named where they matter most.
+RATE_LIMIT_HEADERS = {
+    "RateLimit-Policy": header(
+        '`"default";q=<requests>;w=<seconds>`, if rates are limited', required=False
+    ),
+    "RateLimit": header(
+        '`"default";r=<requests left>;t=<seconds until all are back>`', required=False
+    ),
+}
+
+
+def body(content: Json, *, required: bool = True) -> Json:
+    return {"required": required, "content": content}
+
+
+def json_content(description: str, schema: Json, headers: Json | None = None) -> Json:
+    response = {"description": description, "content": {"application/json": {"schema": schema}}}
+    return {**response, "headers": headers} if headers else response
+
+
+def package_version() -> str:
+    try:
+        return version("strongroom")
+    except PackageNotFoundError:  # run from a checkout, not installed
+        return "0.1.0"
+
+
+def build(routes: Sequence[Route], models: Iterable[type[BaseModel]]) -> Json:
+    """The whole document."""
+    _, definitions = models_json_schema(
+        [(model, "serialization") for model in models], ref_template=_REF
+    )
+    paths: dict[str, Json] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Strongroom",
+            "version": package_version(),
+            "summary": "A document store: metadata in DynamoDB, bytes in S3.",
+            "description": _ABOUT,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": {**definitions.get("$defs", {}), "Problem": _problem_schema()},
+            "headers": {"X-Request-Id": header("To quote when asking about it", _REQUEST_ID)},
+            "securitySchemes": {
+                "apiKey": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "sr_<id>_<secret>",
+                    "description": (
+                        "An API key. A revoked one is refused within 10 seconds, a new one "
+                        "accepted within 2."
+                    ),
+                }
+            },
+        },
+    }
+
+
+def _operation(route: Route) -> Json:
+    operation: Json = {
+        "operationId": route.name,
+        "tags": [route.tag],
+        "summary": route.summary,
+        "responses": _responses(route),
+        "security": [] if route.scope is None else [{"apiKey": _scopes(route)}],
+    }
+    description = route.description
+    if _scopes(route):
+        description = f"{description}\n\nScope: `{route.scope}`.".strip()
+    if description:
+        operation["description"] = description
+    if route.parameters:
+        operation["parameters"] = list(route.parameters)
+    if route.request_body:
+        operation["requestBody"] = route.request_body
+    return operation
+
+
+def _scopes(route: Route) -> list[str]:
+    return [] if route.scope is None or route.scope == ANY_SCOPE else [route.scope]
+
+
+def _responses(route: Route) -> Json:
+    everything = {**route.responses, **_problem_responses(route)}
+    request_id = {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}}
+    return {
+        status: {**response, "headers": {**response.get("headers", {}), **request_id}}
+        for status, response in everything.items()
+    }
+
+
+def _problem_responses(route: Route) -> Json:
+    possible = {*_EVERYWHERE, *route.problems}
+    if route.scope is not None:
+        possible |= set(_AUTHENTICATED)
+    if _scopes(route):
+        possible |= set(_SCOPED)
+    by_status: dict[int, list[type[Problem]]] = {}
+    for problem in sorted(possible, key=lambda p: (p.status, p.slug)):
+        by_status.setdefault(problem.status, []).append(problem)
+    return {
+        str(status): _problem_response(route, status, kinds) for status, kinds in by_status.items()
+    }
+
+
+def _problem_response(route: Route, status: int, kinds: list[type[Problem]]) -> Json:
+    response: Json = {
+        "description": " ".join(f"`{kind.slug}`: {kind.meaning}" for kind in kinds),
+        "headers": _PROBLEM_HEADERS.get(status, {}),
+    }
+    if route.method != "HEAD":
+        response["content"] = {"application/problem+json": {"schema": _problem_of(status, kinds)}}
+    return response
+
+
+_SECONDS = {"type": "integer", "minimum": 1}
+_CHALLENGE = {"WWW-Authenticate": header("Bearer", matching("Bearer .+"))}
+_RETRY = {"Retry-After": header("Seconds to wait", _SECONDS)}
+_PROBLEM_HEADERS: dict[int, Json] = {
+    401: _CHALLENGE,
+    403: _CHALLENGE,
+    409: _RETRY,
+    415: {
+        "Accept-Patch": header("The media types of a patch", required=False),
+        "Accept-Encoding": header("identity", {"const": "identity"}, required=False),
+    },
+    416: {"Content-Range": header("The size", matching(r"bytes \*/[0-9]+", "bytes */1024"))},
+    429: {**_RETRY, **RATE_LIMIT_HEADERS},
+    503: _RETRY,
+}
+
+
+def _problem_of(status: int, kinds: list[type[Problem]]) -> Json:
+    """A problem of this status and one of these types."""
+    types = [problems.TYPE_BASE + kind.slug for kind in kinds]
+    properties = {"status": {"const": status}, "type": {"enum": types}}
+    return {
+        "allOf": [{"$ref": _REF.format(model="Problem")}, {"properties": properties}],
+        "examples": [
+            {
+                "type": types[0],
+                "title": kinds[0].title,
+                "status": status,
+                "detail": kinds[0].meaning,
+                "request_id": "9f86d081884c7d65",
+            }
+        ],
+    }
+
+
+def _problem_schema() -> Json:
+    text = {"type": "string"}
+    return {
+        "type": "object",
+        "description": "RFC 9457 problem details.",
+        "required": ["type", "title", "status", "detail", "request_id"],
+        "properties": {
+            "type": {
+                **text,
+                "enum": [problems.TYPE_BASE + slug for slug in sorted(problems.REGISTRY)],
+            },
+            "title": text,
+            "status": {"type": "integer", "minimum": 400, "maximum": 599},
+            "detail": {
+                **text,
+                "minLength": 1,
+                "description": "What went wrong, and what to do about it",
+            },
+            "request_id": _REQUEST_ID,
+            "limit": {"type": "integer", "description": "`too-large`: the most bytes"},
+            "scope": {**text, "description": "`insufficient-scope`: what the key lacks"},
+            "away": {
+                "type": "array",
+                "items": text,
+                "description": "`backend-unavailable` of /readyz: what does not answer",
+            },
+        },
+    }

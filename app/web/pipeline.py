@@ -1,0 +1,243 @@
+"""What every request passes on its way in and out: shedding, authentication, its rate, problems,
+metrics, logs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from sanic import exceptions as sanic_errors
+from sanic.handlers import ErrorHandler
+from sanic.http import Http
+from sanic.request import Request
+
+from app import problems
+from app.idempotency.ports import ClaimLost
+from app.problems import Problem
+from app.records import Caller
+from app.server.connections import Load
+from app.server.http1 import Reply
+from app.server.protocol import Protocol, connection_of
+from app.storage import deadline
+from app.storage.errors import Contention, Full, OutcomeUnknown, StorageError, Unavailable
+from app.web.context import Exchange, problem_response, request_id
+from app.web.logs import AccessLog, current_request
+from app.web.metrics import UNMATCHED, Metrics
+from app.web.rate_limit import RateLimit
+from app.web.route import ANY_SCOPE, Route
+
+log = logging.getLogger("strongroom.http")
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+Authenticate = Callable[[str | None], Awaitable[Caller]]
+SanicHandler = Callable[..., Coroutine[Any, Any, Reply | None]]
+
+
+class Edge:
+    """Wraps handlers. `draining` makes every answer the last one of its connection."""
+
+    def __init__(
+        self,
+        authenticate: Authenticate,
+        metrics: Metrics,
+        access_log: AccessLog,
+        load: Load,
+        rate_limit: RateLimit,
+        *,
+        max_in_flight: int,
+        deadline_seconds: float,
+    ) -> None:
+        self._authenticate = authenticate
+        self._metrics = metrics
+        self._access_log = access_log
+        self._load = load
+        self._rate_limit = rate_limit
+        self._max_in_flight = max_in_flight
+        self._deadline_seconds = deadline_seconds
+        self.draining = False
+
+    def wrap(self, route: Route) -> SanicHandler:
+        """The Sanic handler of a route."""
+
+        async def handle(request: Request, **params: str) -> Reply | None:
+            started = time.perf_counter()
+            exchange = Exchange(request, params)
+            connection = connection_of(request)
+            problem: Problem | None = None
+            current_request.set(exchange.request_id)
+            if self.draining or connection.surplus:
+                exchange.end_connection()
+            status = 499  # unless answered: the client has gone
+            try:
+                try:
+                    response = await self._serve(route, exchange, connection)
+                except Exception as error:  # noqa: BLE001 - each means a problem to the client
+                    problem = self._problem(exchange, error)
+                    response = render(problem, exchange.request_id)
+                status = response.status
+                if not request.responded:
+                    if self.draining:
+                        exchange.end_connection()
+                    response.headers.update(exchange.headers)
+                    await exchange.finish_refusal(response)
+                return None if request.responded else response
+            finally:
+                self._load.leave(connection)
+                seconds = time.perf_counter() - started
+                self._record(route.path, exchange, status, seconds, problem)
+
+        return handle
+
+    def _problem(self, exchange: Exchange, error: Exception) -> Problem:
+        if exchange.request.responded:
+            # The answer has begun: breaking it off is the only way to say that it is wrong.
+            log.warning("an answer was broken off", extra={"reason": str(error)})
+            exchange.break_off()
+            raise asyncio.CancelledError from error
+        return as_problem(error)
+
+    async def _serve(self, route: Route, exchange: Exchange, connection: Protocol) -> Reply:
+        if route.scope is not None:
+            self._admit(connection)
+            deadline.start(self._deadline_seconds)
+            exchange.caller = await self._authenticate(exchange.header("authorization"))
+            if self._rate_limit.enabled:
+                self._count(exchange)
+            if route.scope != ANY_SCOPE and route.scope not in exchange.caller.scopes:
+                raise problems.Forbidden(route.scope)
+        return await route.handler(exchange)
+
+    def _admit(self, connection: Protocol) -> None:
+        """Before any other work: refusing must stay cheap when there is too much of it."""
+        if connection.surplus:
+            self._metrics.shed("connections")
+            raise problems.Overloaded("The service has too many connections. Try again shortly.")
+        if self._load.working >= self._max_in_flight:
+            self._metrics.shed("in flight")
+            raise problems.Overloaded("The service has too many requests at once. Try again.")
+        self._load.enter(connection)
+
+    def _count(self, exchange: Exchange) -> None:
+        """Hold the key to its rate. Every answer from here on tells what is left of it."""
+        try:
+            allowance = self._rate_limit.take(exchange.caller.key_id)
+        except problems.RateLimited:
+            self._metrics.shed("rate")
+            raise
+        exchange.headers |= self._rate_limit.headers(allowance)
+
+    def refused(self, request: Request, error: BaseException) -> Reply:
+        """The answer to a request that reached no route, or whose handler was stopped."""
+        if isinstance(error, sanic_errors.RequestCancelled):
+            return Reply(None, 499)  # the client has gone; its route has counted that
+        if self.draining and isinstance(request.stream, Http):
+            request.stream.keep_alive = False
+        if isinstance(error, sanic_errors.MethodNotAllowed):
+            # Sanic knows the methods of a path only where it has no parameter.
+            possible = request.app.ctx.dispatch.methods_of(request.path)
+            problem: Problem = problems.MethodNotAllowed(request.method, possible)
+        else:
+            problem = as_problem(error)
+        identifier = request_id(request)
+        response = render(problem, identifier)
+        response.headers["X-Request-Id"] = identifier
+        self._record(UNMATCHED, Exchange(request, {}), problem.status, 0.0, problem)
+        return response
+
+    def _record(
+        self,
+        template: str,
+        exchange: Exchange,
+        status: int,
+        seconds: float,
+        problem: Problem | None,
+    ) -> None:
+        request = exchange.request
+        method = request.method if request.method in METHODS else "other"
+        self._metrics.answered(method, template, status, seconds)
+        if problem is not None:
+            self._metrics.failed(method, template, problem.slug)
+        caller = exchange.known_caller
+        self._access_log.write(
+            request_id=exchange.request_id,
+            method=method,
+            route=template,
+            path=request.path,
+            status=status,
+            seconds=seconds,
+            tenant=caller.tenant.id if caller else None,
+            key=caller.key_id if caller else None,
+            problem=problem.slug if problem else None,
+        )
+
+
+def render(problem: Problem, identifier: str) -> Reply:
+    return problem_response(problem.body(identifier), problem.headers)
+
+
+def as_problem(error: BaseException) -> Problem:
+    """The problem that an exception means to a client."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, StorageError):
+        return _storage_problem(error)
+    if isinstance(error, ClaimLost):
+        return problems.RequestInProgress(
+            "Another request has taken over this Idempotency-Key.", retry_after=1
+        )
+    if isinstance(error, sanic_errors.SanicException):
+        return _framework_problem(error)
+    log.error("unexpected error", exc_info=error)
+    return problems.InternalError("The service failed. Quote the request_id when reporting it.")
+
+
+def _storage_problem(error: StorageError) -> Problem:
+    retry_after = error.retry_after if isinstance(error, Unavailable) else 1
+    if isinstance(error, OutcomeUnknown):
+        return problems.UncertainOutcome(
+            "The write may or may not have happened. Read the document, or repeat the request "
+            "with the same Idempotency-Key after a minute.",
+            retry_after=retry_after,
+        )
+    if isinstance(error, Contention):
+        return problems.Contended(
+            "Too many writers changed this document at once. Try again.", retry_after=retry_after
+        )
+    if isinstance(error, Full):
+        return problems.Overloaded(f"{error.detail} Try again shortly.", retry_after=retry_after)
+    detail = error.detail if isinstance(error, Unavailable) else "The backend is away."
+    return problems.BackendUnavailable(f"{detail} Try again shortly.", retry_after=retry_after)
+
+
+def _framework_problem(error: sanic_errors.SanicException) -> Problem:
+    message = str(error)
+    if isinstance(error, sanic_errors.NotFound):
+        return problems.NotFound("There is nothing at this address; see /openapi.json.")
+    if isinstance(error, sanic_errors.PayloadTooLarge):
+        if "header" in message:
+            return problems.HeadersTooLarge("The headers may have at most 16,384 bytes together.")
+        return problems.TooLarge("The body is too large.")
+    if isinstance(error, sanic_errors.URITooLong):
+        return problems.UriTooLong("The address is too long.")
+    if isinstance(error, sanic_errors.ExpectationFailed):
+        return problems.ExpectationFailed("Expect knows 100-continue only.")
+    if isinstance(error, sanic_errors.ServiceUnavailable):
+        return problems.BackendUnavailable("The backend gave no answer in time. Try again shortly.")
+    if isinstance(error, sanic_errors.BadRequest):
+        return problems.BadRequest(f"The request is not valid HTTP: {message}.")
+    log.error("unexpected framework error", exc_info=error)
+    return problems.InternalError("The service failed. Quote the request_id when reporting it.")
+
+
+class ProblemHandler(ErrorHandler):
+    """Answers what Sanic itself refuses: unknown routes and methods, broken requests."""
+
+    def __init__(self, edge: Edge) -> None:
+        super().__init__()
+        self._edge = edge
+
+    def response(self, request: Request, exception: BaseException) -> Reply:
+        return self._edge.refused(request, exception)

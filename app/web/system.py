@@ -1,0 +1,241 @@
+"""The routes of the service itself: health, metrics, limits, and its documentation."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import orjson
+
+from app import problems
+from app.server.http1 import Reply
+from app.storage import deadline
+from app.web.context import Exchange, json_response
+from app.web.metrics import CONTENT_TYPE, Metrics
+from app.web.openapi import json_content
+from app.web.pipeline import Edge
+from app.web.route import ANY_SCOPE, Route
+
+Check = Callable[[], Awaitable[None]]
+_READY_SECONDS = 2.0
+_OK = {"const": "ok"}
+_HTML = "text/html; charset=utf-8"
+
+
+class SystemRoutes:
+    """`checks` are the backends by name; `limits` is the answer of `GET /v1/limits`."""
+
+    def __init__(
+        self,
+        edge: Edge,
+        metrics: Metrics,
+        checks: dict[str, Check],
+        limits: dict[str, Any],
+        *,
+        metrics_here: bool,
+    ) -> None:
+        self._edge = edge
+        self._metrics = metrics
+        self._checks = checks
+        self._limits = limits
+        self._metrics_here = metrics_here
+        self._looking: asyncio.Task[list[str]] | None = None
+        self._openapi = b"{}"
+        self._pages: dict[str, bytes] = {}
+
+    def publish(self, document: dict[str, Any]) -> None:
+        """Set the OpenAPI document, which can be built only once all routes are known."""
+        self._openapi = orjson.dumps(document)
+        self._pages = {"docs": _docs_page(document), "problems": _problems_page()}
+
+    async def livez(self, exchange: Exchange) -> Reply:
+        """The process answers; whether its backends do is no reason to restart it."""
+        return json_response({"status": "ok"})
+
+    async def readyz(self, exchange: Exchange) -> Reply:
+        if self._edge.draining:
+            raise problems.Overloaded("The service is shutting down.")
+        away = await self._find_away()
+        if away:
+            raise problems.BackendUnavailable(
+                f"Not reachable: {', '.join(away)}.", retry_after=2, extra={"away": away}
+            )
+        return json_response({"status": "ok", "checks": dict.fromkeys(self._checks, "ok")})
+
+    async def _find_away(self) -> list[str]:
+        """The backends that cannot be reached. Whoever asks meanwhile gets the same answer:
+        anybody may ask, and a backend that hangs must not cost a connection for each."""
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look())
+            self._looking.add_done_callback(self._looked)
+        return await asyncio.shield(self._looking)
+
+    def _looked(self, task: asyncio.Task[list[str]]) -> None:
+        self._looking = None
+
+    async def _look(self) -> list[str]:
+        deadline.start(_READY_SECONDS)
+        results = await asyncio.gather(*(self._check(name) for name in self._checks))
+        return [name for name, well in zip(self._checks, results, strict=True) if not well]
+
+    async def _check(self, name: str) -> bool:
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                await self._checks[name]()
+        except Exception:  # noqa: BLE001 - whatever it is, the backend is not ready
+            return False
+        return True
+
+    async def metrics(self, exchange: Exchange) -> Reply:
+        return Reply(self._metrics.render(), 200, None, CONTENT_TYPE)
+
+    async def limits(self, exchange: Exchange) -> Reply:
+        return json_response(self._limits)
+
+    async def openapi(self, exchange: Exchange) -> Reply:
+        return Reply(self._openapi, 200, None, "application/json")
+
+    async def docs(self, exchange: Exchange) -> Reply:
+        return _page(self._pages["docs"])
+
+    async def problems(self, exchange: Exchange) -> Reply:
+        return _page(self._pages["problems"])
+
+    def routes(self) -> list[Route]:
+        away = (problems.BackendUnavailable, problems.Overloaded)
+        page = {"200": {"description": "HTML", "content": {"text/html": {}}}}
+        text = {"200": {"description": "Prometheus text", "content": {"text/plain": {}}}}
+        alive = json_content("It is", _object(status=_OK))
+        checks = _object(**dict.fromkeys(self._checks, _OK))
+        ready = json_content("They can", _object(status=_OK, checks=checks))
+        number = {"type": ["number", "null"], "minimum": 0}
+        limits = json_content(
+            "By name and unit; null: no limit", _object(**dict.fromkeys(self._limits, number))
+        )
+        itself = json_content("OpenAPI 3.1", {"type": "object", "required": ["openapi", "paths"]})
+        routes = [
+            _route("livez", "/livez", self.livez, "The process is alive", {"200": alive}),
+            _route(
+                "readyz", "/readyz", self.readyz, "Requests can be served", {"200": ready}, away
+            ),
+            _route("openapi", "/openapi.json", self.openapi, "This document", {"200": itself}),
+            _route("docs", "/docs", self.docs, "This document, to read", page),
+            _route("problems", "/problems", self.problems, "Every problem type", page),
+            Route(
+                name="limits",
+                method="GET",
+                path="/v1/limits",
+                handler=self.limits,
+                scope=ANY_SCOPE,
+                summary="Every limit that a client can run into",
+                responses={"200": limits},
+                tag="service",
+            ),
+        ]
+        if self._metrics_here:
+            routes.append(_route("metrics", "/metrics", self.metrics, "Metrics", text))
+        return routes
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    """The schema of an object with all of these properties."""
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _route(
+    name: str,
+    path: str,
+    handler: Callable[[Exchange], Awaitable[Reply]],
+    summary: str,
+    responses: dict[str, Any],
+    possible: Sequence[type[problems.Problem]] = (),
+) -> Route:
+    return Route(
+        name=name,
+        method="GET",
+        path=path,
+        handler=handler,
+        scope=None,
+        summary=summary,
+        responses=responses,
+        problems=tuple(possible),
+        tag="service",
+    )
+
+
+# --- pages ----------------------------------------------------------------------------------
+
+_STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;
+color:#1c2430;background:#fff}h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.2rem}
+code{font:0.9em ui-monospace,monospace;background:#eef1f5;padding:.1em .3em;border-radius:3px}
+table{border-collapse:collapse;width:100%;font-size:.92em}td:first-child{white-space:nowrap}td,th{text-align:left;vertical-align:top;
+padding:.35rem .6rem;border-bottom:1px solid #d9dee6}.verb{display:inline-block;min-width:4.2rem;
+font-weight:600;color:#0b5cad}
+@media(prefers-color-scheme:dark){body{background:#12161c;color:#dfe5ee}code{background:#232a34}
+td,th{border-color:#2c3542}.verb{color:#6cb2ff}a{color:#6cb2ff}}
+"""
+
+
+def _page(content: bytes) -> Reply:
+    head = {
+        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Reply(content, 200, head, _HTML)
+
+
+def _html(title: str, content: str) -> bytes:
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<style>{_STYLE}</style><h1>{title}</h1>{content}</html>"
+    ).encode()
+
+
+def _rich(text: str) -> str:
+    """Text with `code` in it."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
+
+
+def _problems_page() -> bytes:
+    rows = "".join(
+        f'<tr id="{slug}"><td><code>{slug}</code><td>{kind.status}<td>{html.escape(kind.title)}'
+        f"<td>{_rich(kind.meaning)}"
+        for slug, kind in sorted(problems.REGISTRY.items(), key=lambda item: item[1].status)
+    )
+    head = "<tr><th>type<th>status<th>title<th>meaning"
+    return _html("Strongroom: problems", f"<table>{head}{rows}</table>")
+
+
+def _docs_page(document: dict[str, Any]) -> bytes:
+    operations = [
+        _operation(path, method, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+    intro = (
+        '<p>For machines: <a href="/openapi.json">openapi.json</a>. '
+        'Errors: <a href="/problems">problems</a>.</p>'
+    )
+    return _html("Strongroom: the API", intro + "".join(operations))
+
+
+def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
+    rows = [
+        f"<tr><td><code>{html.escape(p['name'])}</code><td>{p['in']}<td>{_rich(p['description'])}"
+        for p in operation.get("parameters", ())
+    ]
+    rows += [
+        f"<tr><td><code>{status}</code><td>answer<td>{_rich(response['description'])}"
+        for status, response in operation["responses"].items()
+    ]
+    description = _rich(operation.get("description", ""))
+    return (
+        f'<h2 id="{operation["operationId"]}"><span class="verb">{method.upper()}</span> '
+        f"<code>{html.escape(path)}</code></h2><p>{_rich(operation['summary'])}. "
+        f"{description}</p><table>{''.join(rows)}</table>"
+    )
