@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import prometheus_client
@@ -23,14 +24,11 @@ from app.aws.credentials import CredentialSource
 from app.aws.dynamodb import DynamoDB
 from app.aws.s3_history import S3ObjectHistory
 from app.aws.transport import Transport
-from app.documents import feature as documents
 from app.documents.dynamodb import DynamoDocuments
 from app.feature import Feature, Parts
-from app.idempotency import feature as idempotency
 from app.idempotency.dynamodb import CLAIM_KEPT_SECONDS, DynamoIdempotency
 from app.idempotency.fields import MAX_IDEMPOTENCY_KEY_CHARACTERS
 from app.idempotency.service import Idempotency
-from app.keys import feature as keys
 from app.keys.dynamodb import DynamoKeys
 from app.keys.service import FOUND_SECONDS, Authenticator
 from app.maintenance.dynamodb import DynamoMaintenance
@@ -40,7 +38,6 @@ from app.server.protocol import Phase
 from app.server.server import MAX_HEADER_BYTES, App, Farewell, Server, build_app
 from app.settings import Settings
 from app.tasks import Tasks
-from app.usage import feature as usage
 from app.web import openapi
 from app.web.faults import Faults
 from app.web.logs import AccessLog
@@ -52,12 +49,15 @@ from app.web.system import SystemRoutes
 
 log = logging.getLogger("strongroom")
 
-# A new feature is a folder, and a line here.
-FEATURES: tuple[Feature, ...] = (
-    documents.FEATURE,
-    keys.FEATURE,
-    idempotency.FEATURE,
-    usage.FEATURE,
+# A new feature is a folder of `app/`, with a `feature.py`, and a line here.
+INSTALLED = (
+    "documents",
+    "idempotency",
+    "keys",
+    "usage",
+)
+FEATURES: tuple[Feature, ...] = tuple(
+    import_module(f"app.{name}.feature").FEATURE for name in INSTALLED
 )
 
 _FINISH_SECONDS = 15.0
@@ -232,7 +232,7 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
     system = SystemRoutes(
         edge,
         metrics,
-        {"table": backends.documents.check, "bucket": backends.objects.check},
+        {"table": backends.documents.ping, "bucket": backends.objects.check},
         every_limit,
         metrics_here=settings.metrics_port is None,
     )

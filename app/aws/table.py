@@ -26,7 +26,7 @@ class Table:
         )
         return answer.get("Item")
 
-    async def check(self) -> None:
+    async def ping(self) -> None:
         """Reads one item that need not exist: the permission and path of every other read."""
         await self._get({"PK": text("CHECK"), "SK": text("CHECK")})
 

@@ -85,6 +85,6 @@ class DocumentTable(Protocol):
         """Delete a reaped intent, once its bytes are gone."""
         ...
 
-    async def check(self) -> None:
+    async def ping(self) -> None:
         """Raise `Unavailable` unless the table can be reached."""
         ...
