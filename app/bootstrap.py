@@ -124,7 +124,6 @@ async def connect(settings: Settings, metrics: Metrics | None = None) -> AsyncIt
             other_keys=partial(DynamoKeys, client),
         )
     finally:
-        await objects.close()
         await table_transport.close()
         await object_transport.close()
         await credentials.stop()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import xml.etree.ElementTree as ElementTree
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 from urllib.parse import unquote_plus
 
 from app.aws.budget import ByteBudget
@@ -32,8 +30,6 @@ from app.storage.objects import SHORT_BYTES, StoredObject, UnfinishedUpload
 __all__ = ["LengthMismatch", "S3ObjectStore"]
 
 log = logging.getLogger("strongroom.aws")
-
-_CLEANING_SECONDS = 10.0
 
 
 class S3ObjectStore:
@@ -64,12 +60,6 @@ class S3ObjectStore:
         self._bucket = bucket
         self._uploads = Uploads(budget or ByteBudget(128 * MiB))
         self._part_size = part_size
-        self._cleaning: set[asyncio.Task[None]] = set()
-
-    async def close(self) -> None:
-        """Wait for the clean-up of broken uploads."""
-        if self._cleaning:
-            await asyncio.wait(self._cleaning, timeout=_CLEANING_SECONDS)
 
     # --- storing ----------------------------------------------------------------------------
 
@@ -94,15 +84,14 @@ class S3ObjectStore:
                     await self._feed(upload, first, body, length)
                 stored = await upload.finish()
         except BaseException as error:
+            upload.abandon()
             if upload.unanswered:
                 in_doubt()
-            self._clean(self._undo(upload, key))
             if upload.ended and isinstance(error, TimeoutError) and upload.patience.expired():
                 raise self._uploads.budget.refusal(upload.ended) from error
             raise
         if upload.unanswered:
             in_doubt()
-            self._clean(self._abort_all(key))
         return stored
 
     async def _end_of(self, body: AsyncIterator[bytes]) -> None:
@@ -125,26 +114,6 @@ class S3ObjectStore:
             self._uploads.wake(upload)
         if length is not None and upload.size != length:
             raise LengthMismatch(f"{upload.size} bytes arrived, {length} were declared")
-
-    async def _undo(self, upload: Upload, key: str) -> None:
-        await upload.abandon()
-        if upload.touched:
-            deadline.start(_CLEANING_SECONDS)
-            await self.discard(key)
-
-    async def _abort_all(self, key: str) -> None:
-        deadline.start(_CLEANING_SECONDS)
-        await self._abort_uploads(key, deadline.end())
-
-    def _clean(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._cleaning.add(task)
-        task.add_done_callback(self._cleaned)
-
-    def _cleaned(self, task: asyncio.Task[None]) -> None:
-        self._cleaning.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.warning("left to the sweeper", extra={"reason": str(task.exception())})
 
     # --- reading ----------------------------------------------------------------------------
 

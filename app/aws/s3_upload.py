@@ -172,7 +172,6 @@ class Upload:
         self.held = 0  # bytes of the budget
         self.size = 0
         self.grown_at = time.monotonic()
-        self.touched = False  # S3 may hold something of it
         self.ended: str | None = None  # why others had to have its memory
         self.unanswered = 0  # calls that may still leave something in the bucket
 
@@ -200,7 +199,6 @@ class Upload:
         self.size = size = len(body)
         self._digest.update(body)
         digest = self._digest.hexdigest()
-        self.touched = True
         checksum = base64.b64encode(self._digest.digest()).decode()
         await self._call("PutObject", Payload((body,), size, digest), checksum)
         self._give(size)
@@ -234,13 +232,20 @@ class Upload:
         self._give(self.held)
         return StoredObject(self.size, self._digest.hexdigest())
 
-    async def abandon(self) -> None:
-        """Stop sending, forget the bytes, give back the budget."""
+    def abandon(self) -> None:
+        """Stop sending and forget the bytes. The budget gets its bytes back once nothing holds
+        them any more. What S3 has of them is for the caller to remove."""
         sending, self._sending = self._sending, None
-        if sending is not None:
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
         self._buffer = _Buffer()
+        if sending is None:
+            self._give(self.held)
+            return
+        sending.cancel()
+        sending.add_done_callback(self._stopped)
+
+    def _stopped(self, sending: asyncio.Task[None]) -> None:
+        if not sending.cancelled():
+            sending.exception()  # whoever abandons the upload knows why
         self._give(self.held)
 
     # --- memory -----------------------------------------------------------------------------
@@ -281,7 +286,6 @@ class Upload:
 
     async def _put_object(self) -> None:
         payload, checksum = self._cut()
-        self.touched = True
         await self._call("PutObject", payload, checksum)
 
     async def _flush(self) -> None:
@@ -297,7 +301,6 @@ class Upload:
         )
 
     async def _begin(self) -> str:
-        self.touched = True
         reply = await self._ask(
             "CreateMultipartUpload",
             "POST",

@@ -45,7 +45,7 @@ class ObjectStore(Protocol):
         `length` is the size in bytes where the client has declared it. The body is never held
         whole: it goes in parts, drawn from a byte budget. Every part is checked by the store
         against its SHA-256. An exception raised by `body` (a client that went away, a wrong
-        digest found at the end) leaves no object under the key and goes on to the caller.
+        digest found at the end) goes on to the caller, who then calls `discard`.
         `in_doubt` is called if a call was never answered: something of it may arrive later.
         """
         ...
