@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import app.bootstrap
-from app.__main__ import main
+from app.cli import main
 from app.aws import dynamodb, s3_client
 from tests.faults.injector import FaultyTransport
 
