@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app.settings import Settings
 from tests.support.engines import Engine, free_port
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +50,9 @@ def on(engine: Engine, name: str) -> dict[str, str]:
         ["serve"],
         ["dev"],
         ["provision"],
+        ["sweep"],
+        ["verify"],
+        ["restore"],
         ["keys"],
         ["keys", "create"],
         ["keys", "list"],
@@ -61,6 +65,74 @@ def test_every_command_explains_itself(command: list[str]) -> None:
     assert done.returncode == 0, done.stderr
     assert "usage: python -m app" in done.stdout
     assert len(done.stdout.splitlines()) > 4
+    assert max(len(line) for line in done.stdout.splitlines()) <= 80
+
+
+def test_help_tells_every_setting() -> None:
+    help_text = run("serve", "--help").stdout
+    for name in Settings.model_fields:
+        assert f"  {name.upper()} " in help_text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--bogus"],
+        ["nonsense"],
+        ["probe", "--bogus"],
+        ["keys", "list"],
+        ["keys", "list", "--all", "--tenant", "acme"],
+        ["keys", "create", "--tenant", "acme", "--scope", "everything"],
+        ["restore", "--recovery-days", "36"],
+    ],
+)
+def test_a_wrong_call_tells_how_the_command_is_called(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert "usage: python -m app" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_probe_imports_neither_the_settings_nor_the_service() -> None:
+    code = (
+        "import sys; from app.cli import main; main(['probe', '--help']);"
+        "sys.exit(str([n for n in sys.modules if n.startswith(('pydantic', 'sanic', 'app.boot'))]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("strongroom pro", "provision probe"),
+        ("strongroom keys re", "revoke"),
+        ("strongroom restore --post", "--postpone-purges-days"),
+        ("strongroom keys create --scope doc", "documents:read documents:write"),
+    ],
+)
+def test_bash_completes_commands_options_and_values(typed: str, offered: str) -> None:
+    script = (
+        'eval "$(_STRONGROOM_COMPLETE=bash_source strongroom)"\n'
+        f"COMP_WORDS=({typed}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n"
+        '_strongroom_completion strongroom; echo "${COMPREPLY[*]}"'
+    )
+    path = f"{ROOT / 'scripts'}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script], env=os.environ | {"PATH": path}, capture_output=True, text=True
+    )
+    assert done.stdout.split() == offered.split(), done.stderr
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_zsh_and_fish_get_a_script_and_what_it_asks_for(shell: str) -> None:
+    variable = "_STRONGROOM_COMPLETE"
+    assert f"{variable}={shell}_complete" in run(**{variable: f"{shell}_source"}).stdout
+    asked = {variable: f"{shell}_complete", "COMP_WORDS": "strongroom swe", "COMP_CWORD": "1"}
+    if shell == "fish":
+        asked["COMP_CWORD"] = "swe"
+    assert "sweep" in run(**asked).stdout
 
 
 @pytest.mark.parametrize("command", [["serve"], ["provision"], ["keys", "list", "--all"]])

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from app.__main__ import main
+from app.cli import main
 from app.documents.service import Documents
 from app.problems import Overloaded
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 import app.bootstrap
-from app.__main__ import main
 from app.aws import dynamodb, s3_client
+from app.cli import main
 from tests.faults.injector import FaultyTransport
 
 if __name__ == "__main__":
