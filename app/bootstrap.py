@@ -228,7 +228,8 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
     if faults.wanted:
         log.warning("requests fail on purpose", extra=dataclasses.asdict(faults))
         routes = [faults.into(route, metrics.injected) for route in routes]
-    return Service(build_app(edge, clients, routes), edge, clients, tasks, access_log)
+    application = build_app(edge, clients, routes, settings.cors_origins)
+    return Service(application, edge, clients, tasks, access_log)
 
 
 def patience(settings: Settings) -> Patience:

@@ -82,7 +82,6 @@ class Edge:
                     if self.draining:
                         exchange.end_connection()
                     response.headers.update(exchange.headers)
-                    await exchange.finish_refusal(response)
                 return None if request.responded else response
             finally:
                 self._load.leave(connection)
@@ -135,10 +134,10 @@ class Edge:
             return Reply(None, 499)  # the client has gone; its route has counted that
         if self.draining and isinstance(request.stream, Http):
             request.stream.keep_alive = False
+        if request.method == "OPTIONS" and request.path == "*":
+            return self._describe_server(request)
         if isinstance(error, sanic_errors.MethodNotAllowed):
-            # Sanic knows the methods of a path only where it has no parameter.
-            possible = request.app.ctx.dispatch.methods_of(request.path)
-            problem: Problem = problems.MethodNotAllowed(request.method, possible)
+            problem: Problem = problems.MethodNotAllowed(request.method, allowed(request))
         else:
             problem = as_problem(error)
         identifier = request_id(request)
@@ -146,6 +145,12 @@ class Edge:
         response.headers["X-Request-Id"] = identifier
         self._record(UNMATCHED, Exchange(request, {}), problem.status, 0.0, problem)
         return response
+
+    def _describe_server(self, request: Request) -> Reply:
+        """What `OPTIONS *` asks for (RFC 9110, 9.3.7): no router knows it as a path."""
+        exchange = Exchange(request, {})
+        self._record("*", exchange, 204, 0.0, None)
+        return Reply(None, 204, {"Allow": ", ".join(request.app.ctx.allow), **exchange.headers})
 
     def _record(
         self,
@@ -172,6 +177,13 @@ class Edge:
             key=caller.key_id if caller else None,
             problem=problem.slug if problem else None,
         )
+
+
+def allowed(request: Request) -> list[str]:
+    """The methods of a request's path. Sanic knows them only where it has no parameter, but every
+    path has a route that answers OPTIONS."""
+    route, _, _ = request.app.router.get(request.path, "OPTIONS", None)
+    return list(route.ctx.allow)
 
 
 def render(problem: Problem, identifier: str) -> Reply:
@@ -239,5 +251,5 @@ class ProblemHandler(ErrorHandler):
         super().__init__()
         self._edge = edge
 
-    def response(self, request: Request, exception: BaseException) -> Reply:
+    def default(self, request: Request, exception: BaseException) -> Reply:
         return self._edge.refused(request, exception)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import re
 import resource
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -19,9 +20,10 @@ from sanic.http.constants import HTTP
 from sanic.server.async_server import AsyncioServer
 
 from app.http.clients import SURPLUS_CONNECTIONS, Clients
-from app.http.dispatch import Dispatcher
+from app.http.cors import Cors
 from app.http.edge import Edge, ProblemHandler
-from app.http.http1 import StrictRequest
+from app.http.exchange import Exchange
+from app.http.http1 import Reply
 from app.http.listener import turn_away
 from app.http.protocol import Protocol
 from app.http.route import Route
@@ -45,11 +47,13 @@ _names = itertools.count()
 App = Sanic[Any, Any]
 
 
-def build_app(edge: Edge, clients: Clients, routes: Sequence[Route]) -> App:
-    """The application with these routes, for connections that `clients` looks after."""
+def build_app(
+    edge: Edge, clients: Clients, routes: Sequence[Route], cors_origins: Collection[str] = ()
+) -> App:
+    """The application with these routes, for connections that `clients` looks after. Whatever
+    answers GET answers HEAD, and every path OPTIONS."""
     app: App = Sanic(
         f"strongroom-{next(_names)}",
-        request_class=StrictRequest,
         error_handler=ProblemHandler(edge),
         configure_logging=False,
     )
@@ -64,20 +68,47 @@ def build_app(edge: Edge, clients: Clients, routes: Sequence[Route]) -> App:
     Http.set_header_max_size(MAX_HEADER_BYTES)
     # Sanic's own runner notes this; without it every answer gets an empty Alt-Svc.
     app.state.server_info.append(ApplicationServerInfo({"version": HTTP.VERSION_1}))
-    app.ctx.dispatch = Dispatcher(app)
+    if cors_origins:
+        app.register_middleware(Cors(cors_origins).add_headers, "response")
+    methods: dict[str, set[str]] = {}
     for route in routes:
-        handler = edge.wrap(route)
-        app.ctx.dispatch.add(route.method, route.path, handler)
+        methods.setdefault(route.path, {"OPTIONS"}).add(route.method)
+    for known in methods.values():
+        if "GET" in known:
+            known.add("HEAD")
+    app.ctx.allow = sorted(set().union(*methods.values()))
+    heads = {route.path for route in routes if route.method == "HEAD"}
+    options = [_options(path, sorted(known)) for path, known in methods.items()]
+    for route in [*routes, *options]:
+        answers_head = route.method == "GET" and route.path not in heads
         app.add_route(
-            handler,
+            edge.wrap(route),
             route.path.replace("{", "<").replace("}", ":str>"),
-            methods=[route.method],
+            methods=["GET", "HEAD"] if answers_head else [route.method],
             name=route.name,
             strict_slashes=True,
             # Bodies are read by the handlers, after authentication and within their limits.
             stream=True,
+            ctx_allow=tuple(sorted(methods[route.path])),
         )
     return app
+
+
+def _options(path: str, allow: Sequence[str]) -> Route:
+    """What can be done at a path (RFC 9110, 9.3.7), for everybody to ask."""
+    allowed = ", ".join(allow)
+
+    async def options(exchange: Exchange) -> Reply:
+        return Reply(None, 204, {"Allow": allowed})
+
+    return Route(
+        name="options" + re.sub("[^a-z0-9]+", "-", path),
+        method="OPTIONS",
+        path=path,
+        handler=options,
+        scope=None,
+        summary="What can be done here",
+    )
 
 
 def bind(host: str, port: int) -> socket.socket:
