@@ -137,16 +137,16 @@ class Clients:
         phase = connection.phase
         if phase is Phase.LINGER:
             return 0, connection.idle_since
+        if phase not in (Phase.HEAD, Phase.IDLE) or not connection.quiet():
+            return None
         if phase is Phase.HEAD:
             mark = connection.mark
             known = mark is not None and (mark.phase, mark.number) == (phase, connection.number)
             since = mark.since if known and mark is not None else now
-        elif phase is Phase.IDLE and connection.quiet():
+        else:
             since = connection.idle_since
             if connection.number:
                 return 2, since
-        else:
-            return None
         return (1 if now - since >= _PROMPT_SECONDS else 3), since
 
     # --- at the end -------------------------------------------------------------------------

@@ -146,7 +146,10 @@ class Protocol(HttpProtocol):
         return found.fileno() if found is not None else -1
 
     def quiet(self) -> bool:
-        """Nothing has come that the loop has not come round to yet: closing hurts nobody."""
+        """It waits for bytes, and nothing has come that the loop has not come round to yet:
+        closing hurts nobody."""
+        if self._waiter is None or self._waiter.done():
+            return False
         try:
             poll = select.poll()
             poll.register(self.fileno(), select.POLLIN)

@@ -24,7 +24,7 @@ def outcomes(service: Service) -> dict[str, Outcome]:
 def test_each_is_answered_so(outcomes: dict[str, Outcome], name: str) -> None:
     vector, outcome = VECTORS[name], outcomes[name]
     statuses = tuple(response.status for response in outcome.responses)
-    assert not outcome.reset, f"reset after {statuses}"
+    assert not outcome.failure, f"{outcome.failure}, after {statuses}"
     assert (statuses, outcome.open) == (vector.statuses, vector.open)
 
 

@@ -43,7 +43,7 @@ class Response:
 class Outcome:
     responses: list[Response] = field(default_factory=list)
     open: bool = False
-    reset: bool = False
+    failure: str = ""
     seconds: float = 0.0
 
 
@@ -591,7 +591,10 @@ def run(vector: Vector, port: int, key: str) -> Outcome:
             _converse(vector, connection, reader, outcome, key)
         except ConnectionError:
             # Whoever asked for the end, and goes on sending all the same, may be reset.
-            outcome.reset = len(outcome.responses) < len(vector.statuses)
+            if len(outcome.responses) < len(vector.statuses):
+                outcome.failure = "reset before the response was read"
+        except (TimeoutError, AssertionError) as error:
+            outcome.failure = f"{error}"
     outcome.seconds = time.monotonic() - started
     return outcome
 
