@@ -35,10 +35,11 @@ from app.maintenance.dynamodb import DynamoMaintenance
 from app.maintenance.ports import Check, Purge
 from app.server.connections import Clients, Patience
 from app.server.protocol import Phase
-from app.server.server import MAX_HEADER_BYTES, App, Farewell, Server, build_app
+from app.server.server import App, Farewell, Server
 from app.settings import Settings
 from app.tasks import Tasks
 from app.web import openapi
+from app.web.app import MAX_HEADER_BYTES, build_app
 from app.web.faults import Faults
 from app.web.logs import AccessLog
 from app.web.metrics import Metrics
@@ -243,7 +244,8 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
     if faults.wanted:
         log.warning("requests fail on purpose", extra=dataclasses.asdict(faults))
         routes = [faults.into(route, metrics.injected) for route in routes]
-    return Service(build_app(edge, clients, routes), edge, clients, tasks, access_log)
+    application = build_app(edge, clients, routes, settings.cors_origins)
+    return Service(application, edge, clients, tasks, access_log)
 
 
 def patience(settings: Settings) -> Patience:
@@ -275,7 +277,7 @@ async def serve(
     async with connect(settings, metrics) as backends:
         service = build(settings, backends, metrics)
         farewell = Farewell(settings.shutdown_grace_seconds, settings.drain_seconds)
-        server = Server(service.app, service.edge, service.clients, listener, farewell, stop)
+        server = Server(service.app, service.clients, listener, farewell, stop)
         exporter = _export_metrics(settings, metrics)
         watching = asyncio.create_task(stopper(stop.set)) if stopper else None
         _calm_collector()

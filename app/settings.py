@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Annotated, Literal, NoReturn
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MiB = 1024 * 1024
+# As a browser sends it: lower case, no path (RFC 6454, 6.2).
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 GiB = 1024 * MiB
 
 
@@ -37,6 +40,10 @@ class Settings(BaseSettings):
     )
     log_format: Literal["json", "text"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="origins whose web pages may call the API, comma-separated; * for all"
+    )
 
     max_upload_bytes: int = Field(5 * GiB, ge=1, le=5 * GiB, description="largest body, bytes")
     upload_part_bytes: int = Field(8 * MiB, ge=5 * MiB, le=64 * MiB, description="S3 part, bytes")
@@ -113,6 +120,20 @@ class Settings(BaseSettings):
     def _no_double_dots(cls, value: str) -> str:
         if ".." in value:
             raise ValueError("is not a bucket name")
+        return value
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _no_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(origin == "*" or _ORIGIN.fullmatch(origin) for origin in value):
+            raise ValueError("is not a list of origins such as https://app.example.com, or *")
         return value
 
     @field_validator("metrics_port")

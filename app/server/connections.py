@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from math import inf
 from time import monotonic
 
 from app.problems import Overloaded, RequestTimeout
@@ -25,16 +26,21 @@ _SURPLUS_SECONDS = 5.0
 # Every backend call has a limit of its own; this is for what none of them foresaw.
 _STUCK_SECONDS = 120.0
 _LONGEST_LOOK_SECONDS = 1.0
+# A request's head that takes longer gives way before idle connections do.
+_PROMPT_SECONDS = 1.0
+# Looking for connections that may give way takes a millisecond per thousand.
+_SPARE_SECONDS = 0.1
 
 
 class Load:
     """Requests in flight, and those of them that wait for their client."""
 
-    __slots__ = ("in_flight", "waiting")
+    __slots__ = ("draining", "in_flight", "waiting")
 
     def __init__(self) -> None:
         self.in_flight = 0
         self.waiting = 0
+        self.draining = False  # every response is the last one of its connection
 
     @property
     def working(self) -> int:
@@ -76,7 +82,8 @@ class Clients:
         self.phases = dict.fromkeys(Phase, 0)  # as of the last look
         self._cut = cut
         self._connections: Collection[Protocol] = ()
-        self._spare: list[Protocol] = []  # idle ones, the longest idle last
+        self._spare: list[Protocol] = []  # those that may give way, the first to go last
+        self._spare_as_of = -inf
         self._timer: asyncio.TimerHandle | None = None
         shortest = min(patience.head_seconds, patience.idle_seconds, patience.keep_alive_seconds)
         self._look_seconds = min(_LONGEST_LOOK_SECONDS, shortest / 4)
@@ -98,7 +105,7 @@ class Clients:
     # --- how many ---------------------------------------------------------------------------
 
     def arrived(self, connection: Protocol) -> None:
-        """A new connection. Where there are too many, one that has long been idle gives way."""
+        """A new connection. Where there are too many, one that asks for nothing gives way."""
         if self.open <= self.patience.max_connections or self._make_room():
             return
         connection.surplus = True
@@ -107,12 +114,41 @@ class Clients:
             connection.abort()  # type: ignore[no-untyped-call]
 
     def _make_room(self) -> bool:
+        now = monotonic()
+        if not self._spare and now - self._spare_as_of > _SPARE_SECONDS:
+            self._find_spare(now)
         while self._spare:
             connection = self._spare.pop()
-            if connection.phase is Phase.IDLE and connection.number and connection.quiet():
-                connection.close()
+            if self._gives_way(connection, now) is not None:
+                self._cut("crowded")
+                connection.evict()
                 return True
         return False
+
+    def _find_spare(self, now: float) -> None:
+        ranked = [(self._gives_way(it, now), it) for it in self._connections]
+        found = [(rank, it) for rank, it in ranked if rank is not None]
+        found.sort(key=_rank, reverse=True)
+        self._spare, self._spare_as_of = [it for _, it in found], now
+
+    def _gives_way(self, connection: Protocol, now: float) -> tuple[int, float] | None:
+        """Whether it may, and in which order: those that only linger, then those whose request
+        has not come for a while, then idle ones, then those that have just begun; among them
+        the oldest. A connection whose request has come whole stays."""
+        phase = connection.phase
+        if phase is Phase.LINGER:
+            return 0, connection.idle_since
+        if phase not in (Phase.HEAD, Phase.IDLE) or not connection.quiet():
+            return None
+        if phase is Phase.HEAD:
+            mark = connection.mark
+            known = mark is not None and (mark.phase, mark.number) == (phase, connection.number)
+            since = mark.since if known and mark is not None else now
+        else:
+            since = connection.idle_since
+            if connection.number:
+                return 2, since
+        return (1 if now - since >= _PROMPT_SECONDS else 3), since
 
     # --- at the end -------------------------------------------------------------------------
 
@@ -141,19 +177,19 @@ class Clients:
         self._again()
         now = monotonic()
         phases = dict.fromkeys(Phase, 0)
-        idle = []
         for connection in list(self._connections):
             phase = connection.phase
             phases[phase] += 1
             if phase is Phase.IDLE:
-                idle.append(connection)
                 self._judge_idle(connection, now)
             else:
-                connection.busy()
-                self._judge(connection, phase, now)
+                if phase is not Phase.LINGER:  # it has a clock of its own
+                    connection.busy()
+                    self._judge(connection, phase, now)
         self.phases.update(phases)
-        crowding = self.open * 10 > self.patience.max_connections * 9
-        self._spare = sorted(idle, key=_idle_since, reverse=True) if crowding else []
+        self._spare.clear()
+        if self.open * 10 > self.patience.max_connections * 9:
+            self._find_spare(now)
 
     def _judge_idle(self, connection: Protocol, now: float) -> None:
         limit = self.patience.keep_alive_seconds
@@ -199,9 +235,12 @@ class Clients:
         connection.refuse(RequestTimeout(detail))
 
     def _head_seconds(self, connection: Protocol) -> float:
+        """Whole while half of all places are free; then less and less, down to a tenth."""
         limit = self.patience.head_seconds
+        free = 1 - self.open / self.patience.max_connections
+        limit *= min(1.0, max(0.1, 2 * free))
         return min(limit, _SURPLUS_SECONDS) if connection.surplus else limit
 
 
-def _idle_since(connection: Protocol) -> float:
-    return connection.idle_since
+def _rank(found: tuple[tuple[int, float], Protocol]) -> tuple[int, float]:
+    return found[0]

@@ -24,7 +24,7 @@ from sanic.http import Http, Stage
 from sanic.request import Request
 from sanic.server.protocols.http_protocol import HttpProtocol
 
-from app.problems import BadRequest, IncompleteBody, Problem
+from app.problems import BadRequest, IncompleteBody, Overloaded, Problem
 from app.server.http1 import Http1
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Phase(Enum):
     BODY = "body"  # the client, for more of a request's body
     WORK = "work"  # us
     ANSWER = "answer"  # the client, to take its answer
+    LINGER = "linger"  # the client, to read why the connection closes
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Protocol(HttpProtocol):
     __slots__ = (
         "_clients",
         "_ended",
+        "_evicted",
         "_needs",
         "_refusal",
         "_waiter",
@@ -80,10 +82,10 @@ class Protocol(HttpProtocol):
         super().__init__(**kwargs)
         self._clients: Clients = self.app.ctx.clients
         self._ended = False
+        self._evicted = False
         self._needs = False  # a handler or parser waits for bytes
         self._refusal: Problem | None = None
         self._waiter: asyncio.Future[None] | None = None  # of who needs bytes
-        self.request_handler = self.app.ctx.dispatch
         self.mark: Mark | None = None
         self.received = 0  # bytes, as `sent`
         self.sent = 0
@@ -94,11 +96,13 @@ class Protocol(HttpProtocol):
 
     @property
     def phase(self) -> Phase:
-        http: Http | None = self.http
+        http: Http1 | None = self.http
         if http is None:
             return Phase.ANSWER  # the last answer is on its way out
         if http.stage is Stage.REQUEST:
             return Phase.HEAD
+        if http.lingering:
+            return Phase.LINGER
         if http.stage is not Stage.IDLE:
             if self._needs:
                 return Phase.BODY
@@ -142,7 +146,10 @@ class Protocol(HttpProtocol):
         return found.fileno() if found is not None else -1
 
     def quiet(self) -> bool:
-        """Nothing has come that the loop has not come round to yet: closing hurts nobody."""
+        """It waits for bytes, and nothing has come that the loop has not come round to yet:
+        closing hurts nobody."""
+        if self._waiter is None or self._waiter.done():
+            return False
         try:
             poll = select.poll()
             poll.register(self.fileno(), select.POLLIN)
@@ -158,6 +165,24 @@ class Protocol(HttpProtocol):
             self.http.keep_alive = False
         self._refusal = problem
         self._wake()
+
+    def evict(self) -> None:
+        """Make room for another client: this one's request has not come whole, or it has had its
+        response. It is told so, and not waited for."""
+        self._evicted = True
+        if self.phase is Phase.HEAD:
+            self.refuse(Overloaded("Others waited while this request did not come. Send it again."))
+        else:
+            self.close()
+
+    def begin_lingering(self) -> bool:
+        """Close the sending side alone; False if the connection is over already."""
+        transport = self.transport
+        if transport is None or transport.is_closing() or self._ended or self._evicted:
+            return False
+        self._refusal = None
+        transport.write_eof()
+        return True
 
     def give_up(self) -> None:
         """End a request that our own side does not get done."""

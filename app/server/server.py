@@ -1,83 +1,34 @@
-"""The Sanic application and its life: start, serve, drain, stop."""
+"""The life of a Sanic application: start, serve, drain, stop."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import resource
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
 from sanic import Sanic
-from sanic.application.state import ApplicationServerInfo
-from sanic.http import Http
-from sanic.http.constants import HTTP
 from sanic.server.async_server import AsyncioServer
 
 from app.server.connections import SURPLUS_CONNECTIONS, Clients
-from app.server.dispatch import Dispatcher
-from app.server.http1 import StrictRequest
 from app.server.listener import turn_away
 from app.server.protocol import Protocol
-from app.web.pipeline import Edge, ProblemHandler
-from app.web.route import Route
 
 log = logging.getLogger("strongroom.server")
-
-# Tags, metadata and a file name at their limits need this much.
-MAX_HEADER_BYTES = 16_384
-# What Sanic itself may read of a body that a handler left unread.
-_LEFTOVER_BYTES = 1024 * 1024
-_BACKLOG = 1024
-# Connections to the backends, logs, and whatever else a process has open.
-_OTHER_FILES = 1024
-_NEVER_SECONDS = 7 * 24 * 3600.0
-_STEP_SECONDS = 0.02
-# For refusals to reach their clients when the drain is over.
-_LAST_SECONDS = 1.0
-_names = itertools.count()
 
 # Sanic's application is generic in its configuration and context, neither of which is used.
 App = Sanic[Any, Any]
 
-
-def build_app(edge: Edge, clients: Clients, routes: Sequence[Route]) -> App:
-    """The application with these routes, for connections that `clients` looks after."""
-    app: App = Sanic(
-        f"strongroom-{next(_names)}",
-        request_class=StrictRequest,
-        error_handler=ProblemHandler(edge),
-        configure_logging=False,
-    )
-    app.ctx.clients = clients
-    app.config.ACCESS_LOG = False
-    app.config.MOTD = False
-    app.config.REQUEST_MAX_HEADER_SIZE = MAX_HEADER_BYTES
-    app.config.REQUEST_MAX_SIZE = _LEFTOVER_BYTES
-    # Of its own accord Sanic cuts a client that takes longer than 5 s for the last bytes;
-    # `clients` does so where they do not move.
-    app.config.GRACEFUL_TCP_CLOSE_TIMEOUT = _NEVER_SECONDS
-    Http.set_header_max_size(MAX_HEADER_BYTES)
-    # Sanic's own runner notes this; without it every answer gets an empty Alt-Svc.
-    app.state.server_info.append(ApplicationServerInfo({"version": HTTP.VERSION_1}))
-    app.ctx.dispatch = Dispatcher(app)
-    for route in routes:
-        handler = edge.wrap(route)
-        app.ctx.dispatch.add(route.method, route.path, handler)
-        app.add_route(
-            handler,
-            route.path.replace("{", "<").replace("}", ":str>"),
-            methods=[route.method],
-            name=route.name,
-            strict_slashes=True,
-            # Bodies are read by the handlers, after authentication and within their limits.
-            stream=True,
-        )
-    return app
+_BACKLOG = 1024
+# Connections to the backends, logs, and whatever else a process has open.
+_OTHER_FILES = 1024
+_STEP_SECONDS = 0.02
+# For refusals to reach their clients when the drain is over.
+_LAST_SECONDS = 1.0
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -108,7 +59,6 @@ class Server:
     def __init__(
         self,
         app: App,
-        edge: Edge,
         clients: Clients,
         listener: socket.socket,
         farewell: Farewell,
@@ -116,7 +66,6 @@ class Server:
     ) -> None:
         """`stop` may be set at any time, and a second time to end the drain."""
         self._app = app
-        self._edge = edge
         self._clients = clients
         self._listener = listener
         self._farewell = farewell
@@ -161,7 +110,7 @@ class Server:
         connection. So for the time of grace nothing is closed: new connections are accepted, and
         every answer, also on idle connections, is the last one of its connection.
         """
-        self._edge.draining = True
+        self._clients.load.draining = True
         grace_ends = monotonic() + self._farewell.grace
         while monotonic() < grace_ends and not self._stop.is_set():
             await asyncio.sleep(_STEP_SECONDS)

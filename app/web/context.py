@@ -23,11 +23,7 @@ from app.web.json_body import parse_json
 JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# How long and how much of a refused body is read, so that the client gets to see the refusal.
-_LINGER_SECONDS = 5.0
 _MAX_PARAMETERS = 100
-_SMALL_BODY = 64 * 1024
-_LINGER_BYTES = 64 * 1024 * 1024
 
 
 class Exchange:
@@ -168,36 +164,6 @@ class Exchange:
             transport.abort()
         else:
             transport.close()
-
-    async def finish_refusal(self, response: Reply) -> None:
-        """Answer before the body was read. What is still on its way is read and dropped for a
-        while: closing at once would reset the connection and take the answer along."""
-        stream = self._stream
-        if stream is None or not stream.request_body:
-            return
-        length = self.content_length
-        if length is not None and length <= _SMALL_BODY and not stream.expecting_continue:
-            return  # Sanic reads it after the answer, and the connection lives on
-        stream.keep_alive = False
-        if stream.expecting_continue:  # the client waits for permission, which it does not get
-            stream.expecting_continue = False
-            stream.request_body = None
-            return
-        self.request.responded = True
-        stream.respond(response)
-        await response.send(end_stream=True)
-        await self._linger()
-        stream.request_body = None
-
-    async def _linger(self) -> None:
-        dropped = 0
-        try:
-            async with asyncio.timeout(_LINGER_SECONDS):
-                stream = self._stream
-                while stream is not None and stream.request_body and dropped < _LINGER_BYTES:
-                    dropped += len(await stream.read() or b"")
-        except Exception:  # noqa: BLE001 - the answer is out; whatever the body does is over
-            return
 
 
 def json_response(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Reply:

@@ -15,7 +15,6 @@ from sanic.http import Http
 from sanic.request import Request
 
 from app import problems
-from app.idempotency.ports import ClaimLost
 from app.problems import Problem
 from app.records import Caller
 from app.server.connections import Load
@@ -57,7 +56,10 @@ class Edge:
         self._rate_limit = rate_limit
         self._max_in_flight = max_in_flight
         self._deadline_seconds = deadline_seconds
-        self.draining = False
+
+    @property
+    def draining(self) -> bool:
+        return self._load.draining
 
     def wrap(self, route: Route) -> SanicHandler:
         """The Sanic handler of a route."""
@@ -82,7 +84,6 @@ class Edge:
                     if self.draining:
                         exchange.end_connection()
                     response.headers.update(exchange.headers)
-                    await exchange.finish_refusal(response)
                 return None if request.responded else response
             finally:
                 self._load.leave(connection)
@@ -135,10 +136,10 @@ class Edge:
             return Reply(None, 499)  # the client has gone; its route has counted that
         if self.draining and isinstance(request.stream, Http):
             request.stream.keep_alive = False
+        if request.method == "OPTIONS" and request.path == "*":
+            return self._describe_server(request)
         if isinstance(error, sanic_errors.MethodNotAllowed):
-            # Sanic knows the methods of a path only where it has no parameter.
-            possible = request.app.ctx.dispatch.methods_of(request.path)
-            problem: Problem = problems.MethodNotAllowed(request.method, possible)
+            problem: Problem = problems.MethodNotAllowed(request.method, allowed(request))
         else:
             problem = as_problem(error)
         identifier = request_id(request)
@@ -146,6 +147,12 @@ class Edge:
         response.headers["X-Request-Id"] = identifier
         self._record(UNMATCHED, Exchange(request, {}), problem.status, 0.0, problem)
         return response
+
+    def _describe_server(self, request: Request) -> Reply:
+        """What `OPTIONS *` asks for (RFC 9110, 9.3.7): no router knows it as a path."""
+        exchange = Exchange(request, {})
+        self._record("*", exchange, 204, 0.0, None)
+        return Reply(None, 204, {"Allow": ", ".join(request.app.ctx.allow), **exchange.headers})
 
     def _record(
         self,
@@ -174,6 +181,13 @@ class Edge:
         )
 
 
+def allowed(request: Request) -> list[str]:
+    """The methods of a request's path. Sanic knows them only where it has no parameter, but every
+    path has a route that answers OPTIONS."""
+    route, _, _ = request.app.router.get(request.path, "OPTIONS", None)
+    return list(route.ctx.allow)
+
+
 def render(problem: Problem, identifier: str) -> Reply:
     return problem_response(problem.body(identifier), problem.headers)
 
@@ -184,10 +198,6 @@ def as_problem(error: BaseException) -> Problem:
         return error
     if isinstance(error, StorageError):
         return _storage_problem(error)
-    if isinstance(error, ClaimLost):
-        return problems.RequestInProgress(
-            "Another request has taken over this Idempotency-Key.", retry_after=1
-        )
     if isinstance(error, sanic_errors.SanicException):
         return _framework_problem(error)
     log.error("unexpected error", exc_info=error)
@@ -239,5 +249,5 @@ class ProblemHandler(ErrorHandler):
         super().__init__()
         self._edge = edge
 
-    def response(self, request: Request, exception: BaseException) -> Reply:
+    def default(self, request: Request, exception: BaseException) -> Reply:
         return self._edge.refused(request, exception)

@@ -93,14 +93,13 @@ def test_an_unknown_route_is_refused(service: Service, path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("PUT", "/v1/documents", {"GET", "POST"}),
-        ("POST", "/v1/documents/x", {"GET", "HEAD", "PATCH", "DELETE"}),
-        ("DELETE", "/v1/documents/x/content", {"GET", "HEAD", "PUT"}),
-        ("GET", "/v1/documents/x/restore", {"POST"}),
-        ("OPTIONS", "/v1/documents", {"GET", "POST"}),
-        ("TRACE", "/v1/documents", {"GET", "POST"}),
-        ("BREW", "/v1/documents", {"GET", "POST"}),
-        ("POST", "/livez", {"GET"}),
+        ("PUT", "/v1/documents", {"GET", "HEAD", "POST", "OPTIONS"}),
+        ("POST", "/v1/documents/x", {"GET", "HEAD", "PATCH", "DELETE", "OPTIONS"}),
+        ("DELETE", "/v1/documents/x/content", {"GET", "HEAD", "PUT", "OPTIONS"}),
+        ("GET", "/v1/documents/x/restore", {"POST", "OPTIONS"}),
+        ("TRACE", "/v1/documents", {"GET", "HEAD", "POST", "OPTIONS"}),
+        ("BREW", "/v1/documents", {"GET", "HEAD", "POST", "OPTIONS"}),
+        ("POST", "/livez", {"GET", "HEAD", "OPTIONS"}),
     ],
 )
 def test_a_known_path_with_another_method_names_its_own(
