@@ -54,7 +54,10 @@ def _serve(options: argparse.Namespace) -> int:
         host, port = listener.getsockname()[:2]
         logs.event("serving", host=host, port=port, table=settings.dynamodb_table)
 
-    return _guarded(lambda: uvloop.run(bootstrap.serve(settings, listener, ready)))
+    try:
+        return _guarded(lambda: uvloop.run(bootstrap.serve(settings, listener, ready)))
+    except bootstrap.PortTaken as error:
+        return _fail(str(error), 2)
 
 
 def _dev(options: argparse.Namespace) -> int:
