@@ -477,7 +477,8 @@ def _parser() -> argparse.ArgumentParser:
         "create the table and the bucket",
         """
         Create the table and the bucket if they are missing. Can be repeated. What exists is
-        compared, never changed: a difference is reported and ends with exit code 1.
+        compared, never changed: a difference is reported and ends with exit code 1. What an
+        earlier run began and did not finish is finished.
         """,
         _provision,
         True,

@@ -179,9 +179,7 @@ def _schema(keys: list[dict[str, str]]) -> str:
 # --- the bucket -----------------------------------------------------------------------------
 
 
-def _provision_bucket(
-    clients: _Clients, table: str, name: str, say: Callable[[str], None]
-) -> None:
+def _provision_bucket(clients: _Clients, table: str, name: str, say: Callable[[str], None]) -> None:
     what = f"bucket {name}"
     exists = _bucket_exists(clients, name)
     if exists and not _is_unfinished(clients, table, what):

@@ -117,9 +117,7 @@ class _Bucket:
 class Authenticator:
     """Turns an `Authorization` header into a `Caller`."""
 
-    def __init__(
-        self, table: KeyTable, shed: Callable[[str], None] = lambda reason: None
-    ) -> None:
+    def __init__(self, table: KeyTable, shed: Callable[[str], None] = lambda reason: None) -> None:
         """`shed` is told of each request that was refused because there were too many."""
         self._table = table
         self._shed = shed
