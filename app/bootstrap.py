@@ -64,6 +64,10 @@ FEATURES: tuple[Feature, ...] = tuple(
 _FINISH_SECONDS = 15.0
 
 
+class PortTaken(Exception):
+    """A port cannot be listened on; the text names the setting."""
+
+
 @dataclass(frozen=True, slots=True)
 class Backends:
     """The adapters, connected to the configured table and bucket."""
@@ -208,7 +212,7 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
     _observe(metrics, backends, clients, tasks)
     access_log = AccessLog(settings.log_format, settings.log_level)
     edge = Edge(
-        Authenticator(backends.keys).authenticate,
+        Authenticator(backends.keys, metrics.shed).authenticate,
         metrics,
         access_log,
         clients.load,
@@ -274,11 +278,11 @@ async def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     metrics = Metrics()
+    exporter = _export_metrics(settings, metrics)  # first: it may end the start
     async with connect(settings, metrics) as backends:
         service = build(settings, backends, metrics)
         farewell = Farewell(settings.shutdown_grace_seconds, settings.drain_seconds)
         server = Server(service.app, service.clients, listener, farewell, stop)
-        exporter = _export_metrics(settings, metrics)
         watching = asyncio.create_task(stopper(stop.set)) if stopper else None
         _calm_collector()
         try:
@@ -304,7 +308,13 @@ def _calm_collector() -> None:
 def _export_metrics(settings: Settings, metrics: Metrics) -> Any:
     if settings.metrics_port is None:
         return None
-    server, _ = prometheus_client.start_http_server(
-        settings.metrics_port, settings.host, metrics.registry
-    )
+    try:
+        server, _ = prometheus_client.start_http_server(
+            settings.metrics_port, settings.host, metrics.registry
+        )
+    except OSError as error:
+        raise PortTaken(
+            f"cannot listen on {settings.host}:{settings.metrics_port} for metrics: "
+            f"{error.strerror}. Set METRICS_PORT to a free port."
+        ) from error
     return server

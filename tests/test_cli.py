@@ -159,6 +159,16 @@ def test_a_port_that_is_taken_is_one_message(ministack: Engine) -> None:
     assert "Set PORT to a free port" in done.stderr
 
 
+def test_a_metrics_port_that_is_taken_is_one_message(ministack: Engine) -> None:
+    port = ministack.url.rpartition(":")[2]
+    variables = on(ministack, "unused") | {"HOST": "127.0.0.1", "PORT": "0", "METRICS_PORT": port}
+    done = run("serve", **variables)
+    assert done.returncode == 2
+    assert "Set METRICS_PORT to a free port" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_keys_are_created_listed_and_revoked(ministack: Engine) -> None:
     variables = on(ministack, "cli-keys")
     for said in ("created", "exists, as it should be"):

@@ -51,6 +51,7 @@ def provision(**overrides: Any) -> int:
     """Create the table and the bucket if they are missing. Can be repeated.
 
     What exists is compared, never changed: a difference is reported and ends with exit code 1.
+    What an earlier run began and did not finish is finished.
     """
     from app.maintenance import provision
 

@@ -43,7 +43,10 @@ def serve(**overrides: Any) -> int:
         host, port = listener.getsockname()[:2]
         logs.event("serving", host=host, port=port, table=settings.dynamodb_table)
 
-    return guarded(lambda: uvloop.run(bootstrap.serve(settings, listener, ready)))
+    try:
+        return guarded(lambda: uvloop.run(bootstrap.serve(settings, listener, ready)))
+    except bootstrap.PortTaken as error:
+        return fail(str(error), 2)
 
 
 @click.command(cls=Command, short_help="Ask a running service how it is.")

@@ -27,6 +27,10 @@ DEFAULT_NAME = "untitled"
 MAX_CONTENT_TYPE = 255
 MAX_NAME_CHARACTERS = 255
 MAX_NAME_BYTES = 1024
+# No character has a canonical decomposition of more than four: a longer name cannot become short
+# enough by NFC. It is refused before, as NFC takes quadratic time where marks have to be sorted:
+# 1.3 s for the 64 KiB of a patch, 2 ms for this.
+_MAX_DECOMPOSED = 4 * MAX_NAME_CHARACTERS
 MAX_TAGS = 20
 MAX_TAG_BYTES = 128
 MAX_METADATA_BYTES = 4096
@@ -284,23 +288,25 @@ def _cleaned(name: str) -> str:
     """The last segment in NFC; perhaps empty. What is cut off must be clean, too."""
     if _FORBIDDEN.search(name):
         raise InvalidDocument("A name must not hold control or direction characters.")
-    segment = _last_segment(unicodedata.normalize("NFC", name))
-    if len(segment) > MAX_NAME_CHARACTERS or len(segment.encode()) > MAX_NAME_BYTES:
+    return _normalized(_last_segment(name))
+
+
+def _normalized(name: str) -> str:
+    """In NFC, within the limits of a name. Raises `InvalidDocument`."""
+    normalized = unicodedata.normalize("NFC", name) if len(name) <= _MAX_DECOMPOSED else name
+    if len(normalized) > MAX_NAME_CHARACTERS or len(normalized.encode()) > MAX_NAME_BYTES:
         raise InvalidDocument(
             f"A name may have at most {MAX_NAME_CHARACTERS} characters "
             f"and {MAX_NAME_BYTES} bytes of UTF-8."
         )
-    return segment
+    return normalized
 
 
 def name_prefix(value: str) -> str:
     """The beginning of a file name, in NFC as names are. Raises `InvalidDocument`."""
-    prefix = unicodedata.normalize("NFC", value)
-    if _FORBIDDEN.search(prefix):
+    if _FORBIDDEN.search(value):
         raise InvalidDocument("A name does not hold control or direction characters.")
-    if len(prefix) > MAX_NAME_CHARACTERS or len(prefix.encode()) > MAX_NAME_BYTES:
-        raise InvalidDocument(f"A name has at most {MAX_NAME_CHARACTERS} characters.")
-    return prefix
+    return _normalized(value)
 
 
 def content_disposition(disposition: Literal["attachment", "inline"], name: str) -> str:

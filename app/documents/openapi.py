@@ -13,7 +13,7 @@ from app.documents.fields import (
     MAX_TAGS,
 )
 from app.documents.listing import DEFAULT_LIMIT, MAX_LIMIT
-from app.documents.routes import MERGE_PATCH, DocumentRoutes
+from app.documents.routes import MERGE_PATCH, READ, WRITE, DocumentRoutes
 from app.documents.schemas import (
     CLEAN_PATTERN,
     CURSOR_PATTERN,
@@ -36,7 +36,6 @@ from app.web.openapi import (
 )
 from app.web.route import Route
 
-READ, WRITE = "documents:read", "documents:write"
 SCHEMAS = (DocumentModel, DocumentList, DocumentPatch)
 
 Json = dict[str, Any]
@@ -112,13 +111,21 @@ def _document_response(description: str, tag: Json, *, location: bool = False) -
     return {**json_content(description, reference(DocumentModel), head), "links": _LINKS}
 
 
+def _unseen(tag: Json) -> Json:
+    return {
+        "description": f"Done. The API key lacks `{READ}`, so the document is not shown",
+        "headers": {**tag, **_REPLAYED},
+    }
+
+
 # --- what is asked ----------------------------------------------------------------------------
 
 _IDEMPOTENCY_KEY = parameter(
     "header",
     "Idempotency-Key",
     "1 to 255 visible ASCII characters, with or without double quotes around them. The same "
-    "request with the same key gets the first answer again, for 24 hours.",
+    "request with the same key gets the first answer again, for 24 hours; 404 once the document "
+    "that it shows is deleted or expired.",
     schema=matching('[!-~]{1,255}|"[!-~]{1,255}"', "6f1c2b1e-greeting"),
 )
 
@@ -400,7 +407,10 @@ def _document(handlers: DocumentRoutes) -> list[Route]:
                     JSON: {"schema": reference(DocumentPatch), "example": _PATCH},
                 }
             ),
-            responses={"200": _document_response("The changed document", _REVISION_TAG)},
+            responses={
+                "200": _document_response("The changed document", _REVISION_TAG),
+                "204": _unseen(_REVISION_TAG),
+            },
             problems=(
                 problems.MalformedJson,
                 problems.InvalidDocument,
@@ -429,7 +439,10 @@ def _document(handlers: DocumentRoutes) -> list[Route]:
             summary="Restore a deleted document",
             description="Answers with the document also if it was not deleted.",
             parameters=(_ID, *_WRITE_CONDITIONS, _IDEMPOTENCY_KEY),
-            responses={"200": _document_response("The document", _REVISION_TAG)},
+            responses={
+                "200": _document_response("The document", _REVISION_TAG),
+                "204": _unseen(_REVISION_TAG),
+            },
             problems=(*_CHANGE_PROBLEMS, *_BODY_PROBLEMS),
         ),
     ]
@@ -500,7 +513,8 @@ def _content(handlers: DocumentRoutes) -> list[Route]:
             parameters=(_ID, *_UPLOAD_HEADERS, *_WRITE_CONDITIONS, _IDEMPOTENCY_KEY),
             request_body=_BYTES_BODY,
             responses={
-                "200": _document_response("The document with its new content", _CONTENT_TAG)
+                "200": _document_response("The document with its new content", _CONTENT_TAG),
+                "204": _unseen(_CONTENT_TAG),
             },
             problems=(*_CHANGE_PROBLEMS, *_UPLOAD_PROBLEMS),
         ),

@@ -16,13 +16,14 @@ from app.documents.models import Document
 from app.documents.schemas import apply_patch, as_json, check_patch, encode
 from app.documents.service import Documents, Draft, Precondition, Upload, now_ms
 from app.idempotency.models import Answer, Attempt
-from app.idempotency.service import Idempotency
+from app.idempotency.service import Action, Idempotency, Render, answer_response
 from app.problems import BadHeader, BadParameter, InvalidDocument, PreconditionFailed
 from app.server.http1 import Reply
 from app.storage.objects import SHORT_BYTES
 from app.web import conditions
 from app.web.context import JSON, Exchange
 
+READ, WRITE = "documents:read", "documents:write"
 MERGE_PATCH = "application/merge-patch+json"
 MAX_PATCH_BYTES = 64 * 1024
 REDIRECT_SECONDS = 60
@@ -71,7 +72,7 @@ class DocumentRoutes:
             fields.require_future(draft.expires_at, now_ms())
             return await self._documents.create(exchange.caller, draft, upload, attempt)
 
-        return await self._idempotency.run(exchange, _created, action)
+        return await self._write(exchange, _created, action)
 
     async def replace(self, exchange: Exchange) -> Reply:
         given = exchange.header("content-type")
@@ -84,7 +85,7 @@ class DocumentRoutes:
                 exchange.caller, exchange.params["id"], content_type, upload, precondition, attempt
             )
 
-        return await self._idempotency.run(exchange, _replaced, action)
+        return await self._write(exchange, _replaced, action)
 
     def _upload(self, exchange: Exchange) -> Upload:
         """Everything that can be refused is refused before the body is read."""
@@ -111,7 +112,7 @@ class DocumentRoutes:
                 exchange.caller, exchange.params["id"], apply, precondition, attempt, digest
             )
 
-        return await self._idempotency.run(exchange, _changed, action)
+        return await self._write(exchange, _changed, action)
 
     async def delete(self, exchange: Exchange) -> Reply:
         precondition = _precondition(exchange)
@@ -122,7 +123,7 @@ class DocumentRoutes:
                 exchange.caller, exchange.params["id"], precondition, attempt
             )
 
-        return await self._idempotency.run(exchange, lambda _: Answer(204, {}, b""), action)
+        return await self._write(exchange, lambda _: Answer(204, {}, b""), action)
 
     async def restore(self, exchange: Exchange) -> Reply:
         precondition = _precondition(exchange)
@@ -133,7 +134,25 @@ class DocumentRoutes:
                 exchange.caller, exchange.params["id"], precondition, attempt
             )
 
-        return await self._idempotency.run(exchange, _changed, action)
+        return await self._write(exchange, _changed, action)
+
+    async def _write(
+        self, exchange: Exchange, render: Render[Document], action: Action[Document]
+    ) -> Reply:
+        """Run a write, and show its answer as far as the caller may see it."""
+        outcome = await self._idempotency.run(exchange, render, action)
+        answer = outcome.answer
+        if outcome.replayed and answer.body:
+            # What the first answer showed may have been deleted since, or have expired.
+            shown: str = orjson.loads(answer.body)["id"]
+            await self._documents.read(exchange.caller.tenant, shown)
+        if answer.status == 200 and READ not in exchange.caller.scopes:
+            # A document that others may have written. Who creates one has sent all that is in it.
+            answer = Answer(204, answer.headers, b"")
+        response = answer_response(answer)
+        if outcome.replayed:
+            response.headers["Idempotency-Replayed"] = "true"
+        return response
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -263,7 +282,13 @@ def _precondition(exchange: Exchange) -> Precondition:
     unwanted = conditions.if_none_match(exchange.list_header("if-none-match"))
 
     def check(etag: str) -> None:
-        conditions.require(wanted, etag)
+        try:
+            conditions.require(wanted, etag)
+        except PreconditionFailed as failed:
+            if READ in exchange.caller.scopes:
+                raise
+            # It names the tag: of a content that is its SHA-256, which is not this key's to know.
+            raise PreconditionFailed("If-Match does not hold: there was another write.") from failed
         if unwanted is not None and conditions.not_modified(unwanted, etag):
             raise PreconditionFailed("What If-None-Match excludes is what is there.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from app.idempotency.fields import idempotency_key
@@ -41,6 +42,15 @@ Render = Callable[[T], Answer]
 Action = Callable[[Attempt[T] | None], Awaitable[T]]
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The whole answer to a write. What of it the caller may see is the feature's to decide: a
+    replay may be asked for by another key of the tenant, and long after."""
+
+    answer: Answer
+    replayed: bool = False
+
+
 class Idempotency:
     """Runs each write at most once per key and tenant."""
 
@@ -49,11 +59,11 @@ class Idempotency:
         self._tasks = tasks
         self._max_body = max_body
 
-    async def run(self, exchange: Exchange, render: Render[T], action: Action[T]) -> Reply:
+    async def run(self, exchange: Exchange, render: Render[T], action: Action[T]) -> Outcome:
         """The answer to `action`, or to the first request that used the same key."""
         key = idempotency_key(exchange.header("idempotency-key"))
         if key is None:
-            return answer_response(render(await action(None)))
+            return Outcome(render(await action(None)))
         claim = Claim(
             hashlib.sha256(key.encode()).hexdigest(), new_write_id(), _fingerprint(exchange)
         )
@@ -66,7 +76,7 @@ class Idempotency:
             raise Unavailable(unknown.detail, unknown.retry_after) from unknown
         return await self._first(exchange, Attempt(claim, render), action)
 
-    async def _first(self, exchange: Exchange, attempt: Attempt[T], action: Action[T]) -> Reply:
+    async def _first(self, exchange: Exchange, attempt: Attempt[T], action: Action[T]) -> Outcome:
         tenant = exchange.caller.tenant
         try:
             result = await action(attempt)
@@ -81,7 +91,7 @@ class Idempotency:
             if not attempt.committing:
                 self._tasks.background(self._release(tenant, attempt.claim))
             raise
-        return answer_response(attempt.render(result))
+        return Outcome(attempt.render(result))
 
     async def _release(self, tenant: Tenant, claim: Claim) -> None:
         """Why the request failed is what its client has to know, whatever becomes of the key: it
@@ -92,16 +102,14 @@ class Idempotency:
         except StorageError as error:
             log.warning("a key was not given back", extra={"reason": str(error)})
 
-    async def _replay(self, exchange: Exchange, claim: Claim, taken: ClaimTaken) -> Reply:
+    async def _replay(self, exchange: Exchange, claim: Claim, taken: ClaimTaken) -> Outcome:
         if taken.fingerprint != claim.fingerprint:
             raise _mismatch()
         if taken.settled is None:
             raise _in_progress(taken.retry_after)
         if await exchange.body_sha256(self._max_body) != taken.settled.body_sha256:
             raise _mismatch()
-        response = answer_response(taken.settled.answer)
-        response.headers["Idempotency-Replayed"] = "true"
-        return response
+        return Outcome(taken.settled.answer, replayed=True)
 
 
 def _fingerprint(exchange: Exchange) -> str:

@@ -9,10 +9,11 @@ import re
 import secrets
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 from app.keys.models import ApiKey
 from app.keys.ports import KeyTable
-from app.problems import Unauthorized
+from app.problems import RateLimited, Unauthorized
 from app.records import Caller, Tenant
 
 SCOPES = ("documents:read", "documents:write", "shares:write", "keys:admin")
@@ -21,6 +22,10 @@ SCOPES = ("documents:read", "documents:write", "shares:write", "keys:admin")
 FOUND_SECONDS = 10.0
 MISSING_SECONDS = 2.0
 _CACHED_KEYS = 10_000
+# Look-ups of ids that this process has not seen to exist. At the start that is every key, hence
+# the burst. A new key that meets a flood of guesses gets in after a few tries.
+UNKNOWN_PER_SECOND = 200.0
+UNKNOWN_BURST = 1000
 
 _BEARER = re.compile(r"\s*(?i:bearer) \s*sr_([0-9a-z]{16})_([A-Za-z0-9_-]{43})\s*")
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -75,6 +80,13 @@ class _Cache:
             return False, None
         return True, entry[1]
 
+    def remembers(self, key_id: str) -> bool:
+        """Whether there is an entry, however old."""
+        return key_id in self._entries
+
+    def forget(self, key_id: str) -> None:
+        self._entries.pop(key_id, None)
+
     def put(self, key_id: str, key: ApiKey | None, asked_at: float) -> None:
         # The time counts from the question: the answer may be as old as that.
         self._entries.pop(key_id, None)
@@ -83,18 +95,42 @@ class _Cache:
             self._entries.popitem(last=False)
 
 
+class _Bucket:
+    """Tokens that come back evenly; `take` says whether there was one."""
+
+    def __init__(self, per_second: float, burst: int) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._tokens = float(burst)
+        self._filled_at = time.monotonic()
+
+    def take(self) -> bool:
+        now = time.monotonic()
+        grown = (now - self._filled_at) * self._per_second
+        self._tokens = min(self._burst, self._tokens + grown)
+        self._filled_at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
 class Authenticator:
     """Turns an `Authorization` header into a `Caller`."""
 
-    def __init__(self, table: KeyTable) -> None:
+    def __init__(self, table: KeyTable, shed: Callable[[str], None] = lambda reason: None) -> None:
+        """`shed` is told of each request that was refused because there were too many."""
         self._table = table
+        self._shed = shed
+        self._unknown = _Bucket(UNKNOWN_PER_SECOND, UNKNOWN_BURST)
         self._found = _Cache(FOUND_SECONDS)
         # Apart, so that guessed ids cannot push out real ones.
         self._missing = _Cache(MISSING_SECONDS)
         self._loading: dict[str, asyncio.Task[ApiKey | None]] = {}
 
     async def authenticate(self, authorization: str | None) -> Caller:
-        """Raises `Unauthorized`, or `errors.Unavailable` if the table cannot be asked."""
+        """Raises `Unauthorized`; `RateLimited` if too many unknown keys are being tried; or
+        `errors.Unavailable` if the table cannot be asked."""
         key_id, secret = _credentials(authorization)
         known, key = self._found.get(key_id)
         if not known:
@@ -113,15 +149,32 @@ class Authenticator:
             return None
         task = self._loading.get(key_id)
         if task is None:
+            self._admit(key_id)
             task = asyncio.create_task(self._load(key_id))
             self._loading[key_id] = task
             task.add_done_callback(lambda _: self._loading.pop(key_id, None))
         # Shielded: the first of those who wait may leave without taking the answer along.
         return await asyncio.shield(task)
 
+    def _admit(self, key_id: str) -> None:
+        """Bound the reads that strangers can cause. Keys that this process has seen to exist are
+        read again whenever their time in the cache is over, whatever strangers do.
+
+        429, not 503: the objectives and a canary's analysis count what the service fails at, and
+        whoever can reach the port must not be able to roll back a release.
+        """
+        if not self._found.remembers(key_id) and not self._unknown.take():
+            self._shed("unknown keys")
+            raise RateLimited(
+                "Too many unknown API keys are being tried, so this one was not looked up. Send "
+                "the request again after Retry-After seconds."
+            )
+
     async def _load(self, key_id: str) -> ApiKey | None:
         asked_at = time.monotonic()
         key = await self._table.read_key(key_id)
+        if key is None:
+            self._found.forget(key_id)
         (self._found if key else self._missing).put(key_id, key, asked_at)
         return key
 

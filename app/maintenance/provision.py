@@ -1,7 +1,8 @@
 """The table and the bucket, made where Terraform does not: for development and small set-ups.
 
 Idempotent. What exists is compared, never changed: a difference is reported, and is the
-operator's to resolve.
+operator's to resolve. What an earlier run began and did not finish is finished: a tag on the table
+tells it from what others have made.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ _PRIVATE = {
     "BlockPublicPolicy": True,
     "RestrictPublicBuckets": True,
 }
+# On the table, from before a thing is made until it is as it should be; its value is which.
+_UNFINISHED = "strongroom:unfinished"
 _DEFAULT_REGION = "us-east-1"
 
 
@@ -62,7 +65,7 @@ def provision(
     try:
         clients = _connect(region)
         _provision_table(clients, table, say)
-        _provision_bucket(clients, bucket, say)
+        _provision_bucket(clients, table, bucket, say)
     except (ClientError, BotoCoreError) as error:
         raise ProvisionError(f"AWS refused: {error}") from error
 
@@ -82,24 +85,53 @@ def _connect(region: str | None) -> _Clients:
 
 
 def _provision_table(clients: _Clients, name: str, say: Callable[[str], None]) -> None:
+    what = f"table {name}"
     found = _describe_table(clients, name)
-    if found is not None:
-        _refuse(f"table {name}", list(_table_differences(clients, name, found)))
-        say(f"table {name}: exists, as it should be")
+    if found is not None and not _is_unfinished(clients, name, what):
+        _refuse(what, list(_table_differences(clients, name, found)))
+        say(f"{what}: exists, as it should be")
         return
-    say(f"table {name}: creating")
-    clients.dynamodb.create_table(
-        TableName=name,
-        BillingMode="PAY_PER_REQUEST",
-        KeySchema=_KEYS,
-        AttributeDefinitions=_ATTRIBUTES,
-        GlobalSecondaryIndexes=[_DUE_INDEX],
-    )
+    if found is None:
+        say(f"{what}: creating")
+        clients.dynamodb.create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=_KEYS,
+            AttributeDefinitions=_ATTRIBUTES,
+            GlobalSecondaryIndexes=[_DUE_INDEX],
+            Tags=_tag(what),
+        )
+    else:
+        say(f"{what}: was begun, going on")
     clients.dynamodb.get_waiter("table_exists").wait(
         TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
     )
-    clients.dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=_TTL)
-    say(f"table {name}: created")
+    if not _has_ttl(clients, name):  # to enable it twice is an error
+        clients.dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=_TTL)
+    _finish(clients, name)
+    say(f"{what}: created")
+
+
+def _tag(what: str) -> list[dict[str, str]]:
+    return [{"Key": _UNFINISHED, "Value": what.replace(" ", "/")}]
+
+
+def _is_unfinished(clients: _Clients, table: str, what: str) -> bool:
+    tags = clients.dynamodb.list_tags_of_resource(ResourceArn=_arn(clients, table))
+    return _tag(what)[0] in tags.get("Tags", [])
+
+
+def _begin(clients: _Clients, table: str, what: str) -> None:
+    clients.dynamodb.tag_resource(ResourceArn=_arn(clients, table), Tags=_tag(what))
+
+
+def _finish(clients: _Clients, table: str) -> None:
+    clients.dynamodb.untag_resource(ResourceArn=_arn(clients, table), TagKeys=[_UNFINISHED])
+
+
+def _arn(clients: _Clients, table: str) -> str:
+    arn: str = clients.dynamodb.describe_table(TableName=table)["Table"]["TableArn"]
+    return arn
 
 
 def _describe_table(clients: _Clients, name: str) -> dict[str, Any] | None:
@@ -112,10 +144,14 @@ def _describe_table(clients: _Clients, name: str) -> dict[str, Any] | None:
 
 def _table_differences(clients: _Clients, name: str, found: dict[str, Any]) -> Iterator[str]:
     yield from _key_differences(found)
+    if not _has_ttl(clients, name):
+        yield "its time to live is not on attribute 'ttl'"
+
+
+def _has_ttl(clients: _Clients, name: str) -> bool:
     ttl = clients.dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
     on = ttl.get("TimeToLiveStatus") in ("ENABLED", "ENABLING")
-    if not on or ttl.get("AttributeName") != "ttl":
-        yield "its time to live is not on attribute 'ttl'"
+    return on and ttl.get("AttributeName") == "ttl"
 
 
 def _key_differences(found: dict[str, Any]) -> Iterator[str]:
@@ -143,19 +179,26 @@ def _schema(keys: list[dict[str, str]]) -> str:
 # --- the bucket -----------------------------------------------------------------------------
 
 
-def _provision_bucket(clients: _Clients, name: str, say: Callable[[str], None]) -> None:
-    if _bucket_exists(clients, name):
-        _refuse(f"bucket {name}", list(_bucket_differences(clients, name)))
-        say(f"bucket {name}: exists, as it should be")
+def _provision_bucket(clients: _Clients, table: str, name: str, say: Callable[[str], None]) -> None:
+    what = f"bucket {name}"
+    exists = _bucket_exists(clients, name)
+    if exists and not _is_unfinished(clients, table, what):
+        _refuse(what, list(_bucket_differences(clients, name)))
+        say(f"{what}: exists, as it should be")
         return
-    say(f"bucket {name}: creating")
-    where: dict[str, Any] = {}
-    if clients.region != _DEFAULT_REGION:  # which alone must not be named
-        where = {"CreateBucketConfiguration": {"LocationConstraint": clients.region}}
-    clients.s3.create_bucket(Bucket=name, **where)
+    if exists:
+        say(f"{what}: was begun, going on")
+    else:
+        say(f"{what}: creating")
+        _begin(clients, table, what)
+        where: dict[str, Any] = {}
+        if clients.region != _DEFAULT_REGION:  # which alone must not be named
+            where = {"CreateBucketConfiguration": {"LocationConstraint": clients.region}}
+        clients.s3.create_bucket(Bucket=name, **where)
     clients.s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=_PRIVATE)
     clients.s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
-    say(f"bucket {name}: created")
+    _finish(clients, table)
+    say(f"{what}: created")
 
 
 def _bucket_exists(clients: _Clients, name: str) -> bool:

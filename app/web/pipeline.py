@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, NoReturn
 
 from sanic import exceptions as sanic_errors
 from sanic.handlers import ErrorHandler
@@ -77,7 +77,10 @@ class Edge:
                 try:
                     response = await self._serve(route, exchange, connection)
                 except Exception as error:  # noqa: BLE001 - each means a problem to the client
-                    problem = self._problem(exchange, error)
+                    problem = as_problem(error)
+                    status = problem.status
+                    if request.responded:
+                        self._break_off(exchange, error)
                     response = render(problem, exchange.request_id)
                 status = response.status
                 if not request.responded:
@@ -92,13 +95,12 @@ class Edge:
 
         return handle
 
-    def _problem(self, exchange: Exchange, error: Exception) -> Problem:
-        if exchange.request.responded:
-            # The answer has begun: breaking it off is the only way to say that it is wrong.
-            log.warning("an answer was broken off", extra={"reason": str(error)})
-            exchange.break_off()
-            raise asyncio.CancelledError from error
-        return as_problem(error)
+    def _break_off(self, exchange: Exchange, error: Exception) -> NoReturn:
+        """End a response whose head is out: the client can learn of the failure in no other way.
+        It counts as the failure that it is, not by the status that was sent."""
+        log.warning("a response was broken off", extra={"reason": str(error)})
+        exchange.break_off()
+        raise asyncio.CancelledError from error
 
     async def _serve(self, route: Route, exchange: Exchange, connection: Protocol) -> Reply:
         if route.scope is not None:
@@ -218,8 +220,11 @@ def _storage_problem(error: StorageError) -> Problem:
         )
     if isinstance(error, Full):
         return problems.Overloaded(f"{error.detail} Try again shortly.", retry_after=retry_after)
-    detail = error.detail if isinstance(error, Unavailable) else "The backend is away."
-    return problems.BackendUnavailable(f"{detail} Try again shortly.", retry_after=retry_after)
+    # Why, is for the operator: it may tell of credentials, endpoints and AWS's own refusals.
+    log.warning("the storage is unavailable", extra={"reason": str(error)})
+    return problems.BackendUnavailable(
+        "The service cannot reach its storage. Try again shortly.", retry_after=retry_after
+    )
 
 
 def _framework_problem(error: sanic_errors.SanicException) -> Problem:

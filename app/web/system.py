@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -90,6 +91,10 @@ class SystemRoutes:
         return True
 
     async def metrics(self, exchange: Exchange) -> Reply:
+        """For whoever is on this host. For others there is METRICS_PORT, which needs no key, and
+        so must not be the port that strangers reach."""
+        if not _is_loopback(exchange.request.transport.get_extra_info("peername")):
+            raise problems.NotFound("There is nothing at this address; see /openapi.json.")
         return Reply(self._metrics.render(), 200, None, CONTENT_TYPE)
 
     async def limits(self, exchange: Exchange) -> Reply:
@@ -138,6 +143,15 @@ class SystemRoutes:
         if self._metrics_here:
             routes.append(_route("metrics", "/metrics", self.metrics, "Metrics", text))
         return routes
+
+
+def _is_loopback(peer: tuple[Any, ...] | None) -> bool:
+    """Whether an address as sockets have it is of this host, over IPv6 sockets too."""
+    if not peer:
+        return False
+    address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def _object(**properties: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.service import Answer, Service
+from tests.support.service import Answer, Service, new_key
 
 
 def every_call(service: Service, identifier: str, key: str | None) -> dict[str, Answer]:
@@ -96,3 +96,57 @@ def test_without_a_good_key_nothing_is_told(service: Service, authorization: str
 def test_a_wrong_secret_of_a_real_key_is_refused(service: Service) -> None:
     wrong = service.key[:-1] + ("A" if service.key[-1] != "A" else "B")
     assert service.request("GET", "/v1/documents", key=wrong).status == 401
+
+
+@pytest.fixture(scope="module")
+def write_key(service: Service) -> str:
+    """A key of the same tenant that may write, and not read."""
+    if not service.environment:
+        pytest.skip("a service that runs elsewhere: no key can be made")
+    return new_key(service.environment, "acme", "documents:write")
+
+
+def test_a_writer_is_not_shown_what_others_wrote(service: Service, write_key: str) -> None:
+    document = service.create(b"secret bytes", Document_Metadata='{"secret": "word"}')
+    path = f"/v1/documents/{document['id']}"
+    writes: list[tuple[str, str, Any]] = [
+        ("PATCH", path, {}),
+        ("POST", path + "/restore", None),
+        ("PUT", path + "/content", b"new bytes"),
+    ]
+    for method, where, body in writes:
+        answer = service.request(method, where, body, key=write_key)
+        assert (answer.status, answer.body) == (204, b""), method
+        assert "content-type" not in answer.headers
+        read = service.read(document["id"]).json()
+        etag = read["content_etag"] if method == "PUT" else f'"{read["revision"]}"'
+        assert answer.etag == etag
+    made = service.request("POST", "/v1/documents", b"own", key=write_key)
+    assert (made.status, made.json()["size"]) == (201, 3)
+    assert service.request("GET", path, key=write_key).status == 403
+
+
+def test_a_refused_condition_tells_a_writer_no_digest(service: Service, write_key: str) -> None:
+    document = service.create(b"secret bytes")
+    path = f"/v1/documents/{document['id']}/content"
+    answer = service.request("PUT", path, b"x", {"If-Match": '"other"'}, key=write_key)
+    assert answer.status == 412
+    assert document["sha256"] not in str(answer)
+    reader = service.request("PUT", path, b"x", {"If-Match": '"other"'})
+    assert document["sha256"] in reader.json()["detail"]
+
+
+def test_a_replay_shows_each_key_what_it_may_see(service: Service, write_key: str) -> None:
+    document = service.create(b"bytes", Document_Metadata='{"secret": "word"}')
+    path = f"/v1/documents/{document['id']}"
+    key = {"Idempotency-Key": f"scopes-{document['id']}"}
+    strong = service.request("PATCH", path, {"name": "x"}, key)
+    weak = service.request("PATCH", path, {"name": "x"}, key, key=write_key)
+    assert (weak.status, weak.body, weak.etag) == (204, b"", strong.etag)
+    assert weak.headers["idempotency-replayed"] == "true"
+    again = service.request("PATCH", path, {"name": "x"}, key)
+    assert (again.status, again.body) == (200, strong.body)
+    # And the other way round: what a weak key was not shown is there for a strong one.
+    key = {"Idempotency-Key": f"scopes-2-{document['id']}"}
+    assert service.request("PATCH", path, {"name": "y"}, key, key=write_key).status == 204
+    assert service.request("PATCH", path, {"name": "y"}, key).json()["name"] == "y"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +16,9 @@ import boto3
 import pytest
 
 from app.embedded.emulator import Emulator
-from tests.support.engines import Engine
-from tests.support.service import Answer, Service, running
+from tests.support.engines import Engine, free_port
+from tests.support.proxy import Proxy, proxied
+from tests.support.service import ROOT, Answer, Service, eventually, reset, running
 
 
 @contextlib.contextmanager
@@ -30,12 +34,16 @@ def own_backend(folder: Path) -> Iterator[tuple[Service, Emulator]]:
         emulator.stop()
 
 
+# What an answer must not tell of: how the service is made, and with whose rights it runs.
+INTERNALS = ("credential", "connect", "profile", "role", "refuses", "AWS", "DynamoDB", "S3")
+
+
 def unavailable(answer: Answer) -> None:
     assert answer.status == 503
     assert answer.headers["content-type"] == "application/problem+json"
     assert int(answer.headers["retry-after"]) >= 1
-    for secret in ("bad-days", "127.0.0.1", "Traceback"):
-        assert secret not in answer.body.decode()
+    for secret in ("bad-days", "127.0.0.1", "Traceback", *INTERNALS):
+        assert secret.lower() not in answer.body.decode().lower()
 
 
 def test_a_backend_that_is_away_is_503_and_never_401_or_404(tmp_path: Path) -> None:
@@ -137,3 +145,98 @@ def test_a_killed_process_leaves_no_half_document(
             service.process.wait()
         assert items(ministack, table, "T#acme#") == []
         assert len(items(ministack, table, "W#")) == 1  # what tells the sweeper of the bytes
+
+
+CONTENT = "/v1/documents/{id}/content"
+DOWNLOAD = b"x" * 18_000_000  # more than all buffers on the way hold
+
+
+@contextlib.contextmanager
+def download(tmp_path: Path, engine: Engine) -> Iterator[tuple[Service, Proxy, socket.socket]]:
+    """A service, its way to the backends, and a large download whose head has arrived."""
+    with (
+        proxied(engine.url) as backend,
+        running(
+            Engine("proxied", backend.url),
+            "broken-off",
+            tmp_path / "log",
+            REQUEST_DEADLINE_SECONDS="1",
+        ) as service,
+    ):
+        document = service.create(DOWNLOAD)
+        connection = socket.socket()
+        connection.settimeout(20)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        connection.connect(("127.0.0.1", service.port))
+        with connection:
+            connection.sendall(service.head("GET", f"/v1/documents/{document['id']}/content"))
+            assert connection.recv(100).startswith(b"HTTP/1.1 200 OK")
+            yield service, backend, connection
+
+
+def test_a_download_that_the_backend_breaks_off_is_a_failure_of_ours(
+    ministack: Engine, tmp_path: Path
+) -> None:
+    """What the indicators and a canary's analysis count; the 200 that was sent is no success."""
+    with download(tmp_path, ministack) as (service, backend, connection):
+        backend.closed = True
+        received = 0
+        with contextlib.suppress(ConnectionError):
+            while data := connection.recv(1 << 20):
+                received += len(data)
+        assert received < len(DOWNLOAD)
+        backend.closed = False
+        eventually(
+            lambda: service.metric("strongroom_requests_total", route=CONTENT, status="5xx") == 1
+        )
+        failed = service.metric(
+            "strongroom_errors_total", route=CONTENT, problem="backend-unavailable"
+        )
+        assert failed == 1
+        assert service.metric("strongroom_requests_total", route=CONTENT, status="4xx") == 0
+        assert service.log is not None
+        log = service.log
+        eventually(lambda: '"status":503' in log.read_text())
+
+
+def test_a_download_that_its_client_leaves_is_none(ministack: Engine, tmp_path: Path) -> None:
+    with download(tmp_path, ministack) as (service, _, connection):
+        reset(connection)
+        eventually(
+            lambda: service.metric("strongroom_requests_total", route=CONTENT, status="4xx") == 1
+        )
+        assert service.metric("strongroom_requests_total", route=CONTENT, status="5xx") == 0
+
+
+def test_a_service_without_credentials_does_not_tell_so(ministack: Engine, tmp_path: Path) -> None:
+    with running(ministack, "no-credentials", tmp_path / "log") as service:
+        environment = {
+            name: value
+            for name, value in service.environment.items()
+            if name not in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        } | {"AWS_EC2_METADATA_DISABLED": "true", "PORT": str(free_port())}
+        log = tmp_path / "log2"
+        with started(environment, log) as port:
+            poor = Service(f"http://127.0.0.1:{port}", service.key, "", "")
+            unavailable(poor.request("GET", "/v1/documents"))
+            unavailable(poor.request("POST", "/v1/documents", b"x"))
+            eventually(lambda: "no AWS credentials" in log.read_text())
+
+
+@contextlib.contextmanager
+def started(environment: dict[str, str], log: Path) -> Iterator[str]:
+    """A service that need not become ready."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app", "serve"],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        eventually(lambda: b"serving" in log.read_bytes(), 20)
+        yield environment["PORT"]
+    finally:
+        process.terminate()
+        process.wait(20)

@@ -37,16 +37,33 @@ def test_a_repeated_create_gives_the_first_answer_and_one_document(service: Serv
     same(first, service.request("POST", "/v1/documents", b"bytes", key))
 
 
-def test_a_create_repeated_after_its_documents_time_gives_the_first_answer(
-    service: Service,
-) -> None:
+def test_a_create_repeated_after_its_documents_time_is_404(service: Service) -> None:
     expires = datetime.now(UTC) + timedelta(seconds=1)
     headers = {**a_key(), "Document-Expires": expires.isoformat()}
     first = service.request("POST", "/v1/documents", b"bytes", headers)
     assert first.status == 201
     time.sleep(max(0, (expires - datetime.now(UTC)).total_seconds()) + 0.05)
-    same(first, service.request("POST", "/v1/documents", b"bytes", headers))
+    assert service.request("POST", "/v1/documents", b"bytes", headers).status == 404
     assert service.request("POST", "/v1/documents", b"bytes", headers | a_key()).status == 400
+
+
+def test_a_replay_shows_no_document_that_cannot_be_read(service: Service) -> None:
+    key, body = a_key(), b"bytes"
+    first = service.request("POST", "/v1/documents", body, key)
+    path = first.headers["location"]
+    patch_key, delete_key = a_key(), a_key()
+    patched = service.request("PATCH", path, {"name": "x"}, patch_key)
+    deleted = service.request("DELETE", path, headers=delete_key)
+    for again in (
+        service.request("POST", "/v1/documents", body, key),
+        service.request("PATCH", path, {"name": "x"}, patch_key),
+    ):
+        assert (again.status, again.json()["type"]) == (404, "/problems#not-found")
+        assert first.json()["sha256"] not in again.body.decode()
+    same(deleted, service.request("DELETE", path, headers=delete_key))
+    assert service.request("POST", path + "/restore").status == 200
+    same(first, service.request("POST", "/v1/documents", body, key))
+    same(patched, service.request("PATCH", path, {"name": "x"}, patch_key))
 
 
 def test_every_other_write_is_done_once_too(service: Service) -> None:

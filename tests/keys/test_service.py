@@ -11,7 +11,7 @@ import pytest
 from app.keys import service
 from app.keys.models import ApiKey
 from app.keys.service import Authenticator, new_key, tenant
-from app.problems import Unauthorized
+from app.problems import RateLimited, Unauthorized
 from app.records import Caller, Tenant
 from app.storage.errors import Unavailable
 
@@ -175,6 +175,61 @@ async def test_guessed_ids_do_not_push_out_real_keys(monkeypatch: pytest.MonkeyP
     reads = table.reads
     await authenticator.authenticate(f"Bearer {key}")
     assert table.reads == reads
+
+
+async def guess(authenticator: Authenticator, first: int, number: int) -> int:
+    """Try so many ids that do not exist; how many were not looked up."""
+    refused = 0
+    for guessed in range(first, first + number):
+        try:
+            await authenticator.authenticate(f"Bearer sr_{guessed:016d}_{'a' * 43}")
+        except RateLimited:
+            refused += 1
+        except Unauthorized:
+            pass
+    return refused
+
+
+class QuickTable(Table):
+    async def read_key(self, key_id: str) -> ApiKey | None:
+        self.reads += 1
+        return self.keys.get(key_id)
+
+
+async def test_guessed_ids_cost_a_bounded_number_of_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    table, shed = QuickTable(), list[str]()
+    authenticator = Authenticator(table, shed.append)
+    assert await guess(authenticator, 0, 5000) == 5000 - service.UNKNOWN_BURST
+    assert table.reads == service.UNKNOWN_BURST
+    assert shed == ["unknown keys"] * (5000 - service.UNKNOWN_BURST)
+    now[0] += 1
+    await guess(authenticator, 5000, 5000)
+    assert table.reads == service.UNKNOWN_BURST + service.UNKNOWN_PER_SECOND
+    with pytest.raises(RateLimited) as refused:
+        await authenticator.authenticate(f"Bearer sr_{'x' * 16}_{'a' * 43}")
+    assert int(refused.value.headers["Retry-After"]) >= 1
+
+
+async def test_keys_in_use_do_not_notice_a_flood_of_guesses(clock: list[float]) -> None:
+    table = QuickTable()
+    key = a_key(table)
+    authenticator = Authenticator(table)
+    await authenticator.authenticate(f"Bearer {key}")
+    assert await guess(authenticator, 0, 3000)
+    clock[0] = 10.1  # not in the cache any more
+    assert await guess(authenticator, 3000, 5000)
+    await authenticator.authenticate(f"Bearer {key}")
+
+
+async def test_a_new_key_gets_in_when_the_flood_ebbs(clock: list[float]) -> None:
+    table = QuickTable()
+    key = a_key(table)
+    authenticator = Authenticator(table)
+    await guess(authenticator, 0, 3000)
+    clock[0] = 0.5
+    await authenticator.authenticate(f"Bearer {key}")
 
 
 @pytest.mark.parametrize("name", ["", "A", "a/b", "a#b", "-a", "a" * 64, "a b", "ä"])

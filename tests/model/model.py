@@ -486,8 +486,8 @@ def _after(
         if rivals or _used_otherwise(held, act):
             yield world
     elif isinstance(held, Answered):
-        if held.act == act and said.word == "ok" and said.replayed:
-            yield from _replayed(world, request, held, said)
+        if held.act == act:
+            yield from _replayed(world, request, held, said, now)
     elif not said.replayed:
         yield from _done(world, request, now, said, said.word, faulty)
 
@@ -537,8 +537,17 @@ def _done(
     yield changed.with_key(request, Answered(request.act, shown))
 
 
-def _replayed(world: World, request: Request, held: Answered, said: Said) -> Iterator[World]:
-    """The first answer again."""
+def _replayed(
+    world: World, request: Request, held: Answered, said: Said, now: int
+) -> Iterator[World]:
+    """The first answer again, unless it shows what can no longer be read."""
+    shown = world.documents.get(held.shown.id) if held.shown else None
+    if held.shown is not None and (shown is None or not shown.readable(now)):
+        if said.word == "not-found":
+            yield world
+        return
+    if said.word != "ok" or not said.replayed:
+        return
     if held.shown is None or said.document is None:
         if held.shown is None and said.document is None:
             yield world
