@@ -1,8 +1,8 @@
 # Everything that people and CI do with this project. `make` or `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint format lock bench bench-memory load load-compare soak image ci clean \
+.PHONY: help dev test lint format lock bench bench-memory load load-compare soak image ci ci-full clean \
   doctor preflight plan show apply bring-up drift providers-lock live-local live-local-down live-local-destroy \
-  cluster-local cluster-local-destroy check-infrastructure check-live check-chart check-cluster check-pipelines \
+  cluster-local cluster-local-destroy check-faults check-terraform check-infrastructure check-live check-chart check-release check-cluster check-pipelines \
   check-image check-lock sbom scan pipeline install-dev install-load install-test
 
 ARGS ?=
@@ -17,7 +17,7 @@ help: ## list the targets
 dev: install-dev ## run the service on an embedded emulator (PORT=8000, ARGS=...)
 	@.venv/bin/python -m app dev $(ARGS)
 
-test: install-test ## run the tests (ARGS='-k name')
+test: install-test ## the service's tests, under three minutes (ARGS='-k name')
 	@.venv/bin/python -m pytest -q -n 3 --dist loadfile $(ARGS)
 
 lint: install-test ## style, types, and the direction of dependencies
@@ -96,10 +96,15 @@ cluster-local-destroy: install-test ## take all of that down
 
 # --- what CI checks, a part at a time ---
 
-check-infrastructure: install-test ## modules, live/, platform tool, on emulated accounts
+check-faults: install-test ## every fault of every AWS call, kills, random histories (STRONGROOM_FULL=1: all)
+	@.venv/bin/python -m pytest -q -n 3 --dist loadfile tests/faults tests/model $(ARGS)
+
+check-terraform: install-test ## format of modules/ and live/, and what checkov says of them
 	@terraform fmt -recursive -check modules && terragrunt hcl fmt --check --working-dir live
 	@.venv/bin/python -m scripts.checkov
-	@STRONGROOM_FULL=1 .venv/bin/python -m pytest -q -n 3 --dist loadfile tests/infrastructure $(ARGS)
+
+check-infrastructure: install-test ## modules, live/, platform tool, on emulated accounts
+	@.venv/bin/python -m pytest -q -n 3 --dist loadfile tests/infrastructure $(ARGS)
 
 check-live: install-test ## live/ on emulated accounts: applied, planned again, checked, destroyed
 	@scripts/check-live
@@ -107,10 +112,14 @@ check-live: install-test ## live/ on emulated accounts: applied, planned again, 
 check-chart: install-test ## chart and GitOps, against a real API server where there is one
 	@helm lint --strict --quiet deploy/chart --values deploy/chart/values-dev.yaml
 	@helm lint --strict --quiet deploy/argocd
-	@STRONGROOM_FULL=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile tests/deploy \
+	@.venv/bin/python -m pytest -q -n 2 --dist loadfile tests/deploy \
 	  --ignore tests/deploy/test_chart_analysis.py $(ARGS)
 	@# By itself, as it judges latencies.
-	@STRONGROOM_FULL=1 .venv/bin/python -m pytest -q tests/deploy/test_chart_analysis.py $(ARGS)
+	@.venv/bin/python -m pytest -q tests/deploy/test_chart_analysis.py $(ARGS)
+
+check-release: install-test ## signed releases, by real cosign, crane and registries
+	@STRONGROOM_FULL=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile tests/deploy/test_release.py \
+	  tests/deploy/test_release_ecr.py $(ARGS)
 
 check-cluster: install-test ## the service on a real node: contract, load, releases (needs the whole machine)
 	@STRONGROOM_CLUSTER=1 .venv/bin/python -m pytest -q tests/cluster $(ARGS)
@@ -137,8 +146,11 @@ pipeline: install-test ## ci, release and promotion rehearsed from the workflow 
 lock: ## resolve the dependencies anew into poetry.lock (needs Poetry 2)
 	@poetry lock --regenerate
 
-ci: ## all that must hold, as CI runs it
+ci: ## what every change must pass, in half an hour; installs what it needs
 	@.ci/run
+
+ci-full: ## what takes longer: every fault, live/, a real node, soak, speed, memory
+	@.ci/run full
 
 clean: ## remove what can be made again, but for .dev
 	@rm -rf build .venv .venv.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis

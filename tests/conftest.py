@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import engines, tried
+from tests.support import engines, tiers, tried
 from tests.support.engines import Engine
 
 _connect = socket.socket.connect
@@ -84,6 +84,32 @@ def dynamodb_engine(request: pytest.FixtureRequest) -> Engine:
 @pytest.fixture(params=["moto", "ministack", "versitygw"])
 def s3_engine(request: pytest.FixtureRequest) -> Engine:
     return engines.engine(request, request.param)
+
+
+# --- what ran, and in which tier: see tests/support/tiers.py ---------------------------------
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("STRONGROOM_FULL") == "1":
+        return
+    known = tiers.Tiers.read()
+    skip = pytest.mark.skip(reason=tiers.FULL_ONLY)
+    for item in items:
+        if known.is_full_only(tiers.function(item.nodeid)):
+            item.add_marker(skip)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Called in every worker, and by xdist once more in the process that started them."""
+    file = os.environ.get("STRONGROOM_RAN")
+    if not file or "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    if report.skipped:
+        told = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        tiers.record(file, "skipped", report.nodeid, told.removeprefix("Skipped: "))
+    elif report.when == "call" and report.passed:
+        tiers.record(file, "passed", report.nodeid, "")
 
 
 # --- how much was tried, from whichever process it was tried in ------------------------------

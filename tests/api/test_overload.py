@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 import select
 import socket
@@ -20,7 +19,6 @@ from tests.support.engines import Engine
 from tests.support.service import Answer, Service, eventually, read_answer, reset, running
 from tests.support.tried import tried
 
-FULL = os.environ.get("STRONGROOM_FULL") == "1"
 MiB = 1024 * 1024
 # The deadline is 1 s here; nothing should take much longer.
 DEADLINE = 1 + 4.0
@@ -329,7 +327,6 @@ def test_without_a_limit_nothing_is_said_of_it(tight: Tight) -> None:
 # --- in numbers -----------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not FULL, reason="takes half a minute; STRONGROOM_FULL=1 runs it")
 @pytest.mark.parametrize("how", ["stalled", "hanging"])
 def test_hundreds_of_clients_that_wait_keep_nobody_out(
     ministack: Engine, tmp_path: Path, how: str

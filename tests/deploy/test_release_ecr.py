@@ -19,10 +19,6 @@ from scripts.live_local.accounts import EmulatedAccounts, without_foreign
 from tests.deploy.pipeline import ROOT, need, run
 from tests.support.engines import missing
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("STRONGROOM_FULL") != "1", reason="starts emulated accounts: make check-chart"
-)
-
 
 @dataclass
 class Prod:

@@ -15,18 +15,6 @@ from tests.support import terraform
 from tests.support.engines import missing
 from tests.support.terraform import Terraform
 
-# What takes seconds, and needs Terragrunt at most. The rest takes minutes.
-_QUICK = {"test_live.py", "test_tools.py", "test_platform_changes.py", "test_platform_verdicts.py"}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if os.environ.get("STRONGROOM_FULL") == "1":
-        return
-    slow = pytest.mark.skip(reason="takes minutes: make check-infrastructure")
-    for item in items:
-        if item.path.parent == Path(__file__).parent and item.path.name not in _QUICK:
-            item.add_marker(slow)
-
 
 @pytest.fixture(scope="session")
 def accounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedAccounts]:

@@ -24,7 +24,6 @@ from tests.support.service import Service, eventually, running
 
 ROOT = Path(__file__).parents[2]
 FULL = os.environ.get("STRONGROOM_FULL") == "1"
-full = pytest.mark.skipif(not FULL, reason="takes minutes; STRONGROOM_FULL=1 runs it")
 
 # Two seconds of every operation; nothing that depends on the machine's speed.
 _PROFILE = """
@@ -181,7 +180,6 @@ def test_a_run_spread_over_two_workers_is_green(runs: Runs) -> None:
     assert {worker["users"] for worker in outcome.data["workers"]} == {12}
 
 
-@full
 def test_a_run_of_one_process_is_green(runs: Runs) -> None:
     all_is_well(runs["one-process"])
 
@@ -206,7 +204,6 @@ def test_wrong_answers_are_errors_with_their_reasons(runs: Runs) -> None:
     assert "If-Match was not honoured: another revision was changed" in reasons
 
 
-@full
 def test_what_is_shed_is_counted_apart_and_allowed_only_where_it_is_said(
     ministack: Engine, tmp_path: Path
 ) -> None:
@@ -225,7 +222,6 @@ def test_what_is_shed_is_counted_apart_and_allowed_only_where_it_is_said(
             assert outcome.data["endpoints"]["list"]["shed"] == 0
 
 
-@full
 def test_arrivals_that_find_no_user_are_dropped_and_a_slow_rate_is_seen(
     ministack: Engine, tmp_path: Path
 ) -> None:
@@ -261,7 +257,6 @@ def test_users_that_all_crash_are_no_success(runs: Runs) -> None:
     assert "no user can start" in outcome.measured("run exceptions")
 
 
-@full
 def test_an_exception_in_a_task_is_no_success(runs: Runs) -> None:
     outcome = runs["exception"]
     assert outcome.code == 5, outcome.text
@@ -269,7 +264,6 @@ def test_an_exception_in_a_task_is_no_success(runs: Runs) -> None:
     assert "a task went wrong" in outcome.measured("run exceptions")
 
 
-@full
 def test_a_worker_that_never_comes_is_no_success(runs: Runs) -> None:
     outcome = runs["no-worker"]
     assert outcome.code == 5, outcome.text
@@ -277,35 +271,30 @@ def test_a_worker_that_never_comes_is_no_success(runs: Runs) -> None:
     assert "run workers at the end" in outcome.missed()
 
 
-@full
 def test_users_that_cannot_be_made_are_no_success(runs: Runs) -> None:
     outcome = runs["crash-when-made"]
     assert outcome.code == 5, outcome.text
     assert "0 of 24 users started" in outcome.measured("run carried out")
 
 
-@full
 def test_users_that_crash_in_workers_are_no_success(runs: Runs) -> None:
     outcome = runs["crash-in-workers"]
     assert outcome.code == 5, outcome.text
     assert "no user can start" in outcome.measured("run exceptions")
 
 
-@full
 def test_an_exception_in_a_worker_is_no_success(runs: Runs) -> None:
     outcome = runs["exception-in-workers"]
     assert outcome.code == 5, outcome.text
     assert "a task went wrong" in outcome.measured("run exceptions")
 
 
-@full
 def test_users_that_leave_half_way_are_no_success(runs: Runs) -> None:
     outcome = runs["users-vanish"]
     assert outcome.code == 5, outcome.text
     assert "run users at the end" in outcome.missed()
 
 
-@full
 def test_latency_counts_from_the_intended_start(runs: Runs) -> None:
     """Two seconds of arrivals, for most of which the load generator stood still."""
     outcome = runs["stalls"]
@@ -314,7 +303,6 @@ def test_latency_counts_from_the_intended_start(runs: Runs) -> None:
     assert slowest["max_ms"] > 1000
 
 
-@full
 def test_an_endpoint_that_is_never_called_is_no_success(runs: Runs) -> None:
     outcome = runs["silent-endpoint"]
     assert outcome.code == 1, outcome.text
@@ -322,7 +310,6 @@ def test_an_endpoint_that_is_never_called_is_no_success(runs: Runs) -> None:
     assert not any(name.startswith("read ") for name in outcome.missed())
 
 
-@full
 def test_a_worker_that_dies_is_no_success(runs: Runs) -> None:
     outcome = runs["worker-dies"]
     assert outcome.code == 5, outcome.text
@@ -377,7 +364,6 @@ def test_every_command_explains_itself_and_its_exit_codes(command: list[str]) ->
 # --- two services -------------------------------------------------------------------------------
 
 
-@full
 @pytest.mark.parametrize(("seconds", "code", "told"), [("0.3", 6, "read p50"), ("0", 0, "passed")])
 def test_a_slowed_copy_is_told_from_the_same(
     service: Service, ministack: Engine, tmp_path: Path, seconds: str, code: int, told: str
@@ -418,7 +404,6 @@ def _descendants(pid: int) -> set[int]:
     return found
 
 
-@full
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux has /proc")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_outlives_it(tmp_path: Path, number: signal.Signals) -> None:
