@@ -32,6 +32,10 @@ _PROMPT_SECONDS = 1.0
 _SPARE_SECONDS = 0.1
 
 
+# Who gives way in which order.
+_LINGERS, _LATE, _IDLE, _PROMPT = range(4)
+
+
 class Load:
     """Requests in flight, and those of them that wait for their client."""
 
@@ -127,9 +131,14 @@ class Clients:
 
     def _find_spare(self, now: float) -> None:
         ranked = [(self._gives_way(it, now), it) for it in self._connections]
-        found = [(rank, it) for rank, it in ranked if rank is not None]
+        found = [(*rank, it) for rank, it in ranked if rank is not None]
+        heads = sum(order in (_LATE, _PROMPT) for order, _, _ in found)
+        if heads * 2 > self.open:  # an attack: however young, they go before idle ones
+            found = [
+                (_LATE if order == _PROMPT else order, since, it) for order, since, it in found
+            ]
         found.sort(key=_rank, reverse=True)
-        self._spare, self._spare_as_of = [it for _, it in found], now
+        self._spare, self._spare_as_of = [it for _, _, it in found], now
 
     def _gives_way(self, connection: Protocol, now: float) -> tuple[int, float] | None:
         """Whether it may, and in which order: those that only linger, then those whose request
@@ -137,18 +146,18 @@ class Clients:
         the oldest. A connection whose request has come whole stays."""
         phase = connection.phase
         if phase is Phase.LINGER:
-            return 0, connection.idle_since
-        if phase not in (Phase.HEAD, Phase.IDLE) or not connection.quiet():
-            return None
-        if phase is Phase.HEAD:
+            return _LINGERS, connection.idle_since
+        if phase is Phase.HEAD:  # whether more of it has just come or not
             mark = connection.mark
             known = mark is not None and (mark.phase, mark.number) == (phase, connection.number)
             since = mark.since if known and mark is not None else now
+        elif phase is not Phase.IDLE or not connection.quiet():
+            return None
         else:
             since = connection.idle_since
             if connection.number:
-                return 2, since
-        return (1 if now - since >= _PROMPT_SECONDS else 3), since
+                return _IDLE, since
+        return (_LATE if now - since >= _PROMPT_SECONDS else _PROMPT), since
 
     # --- at the end -------------------------------------------------------------------------
 
@@ -242,5 +251,5 @@ class Clients:
         return min(limit, _SURPLUS_SECONDS) if connection.surplus else limit
 
 
-def _rank(found: tuple[tuple[int, float], Protocol]) -> tuple[int, float]:
-    return found[0]
+def _rank(found: tuple[int, float, Protocol]) -> tuple[int, float]:
+    return found[:2]

@@ -113,10 +113,12 @@ def _one_host(hosts: list[str], *, required: bool) -> str | None:
     return host
 
 
-def _check_host(host: str) -> None:
+def _check_host(host: str) -> bool:
+    """Whether it has a port. Raises `BadRequest`."""
     found = _host.fullmatch(host)
     if found is None or int(found[1] or 0) > 65535:
         raise BadRequest("The host is not a name or address with, if any, a port.")
+    return bool(found[1])
 
 
 def _other_target(method: str, target: str) -> tuple[str, str | None]:
@@ -125,6 +127,10 @@ def _other_target(method: str, target: str) -> tuple[str, str | None]:
         raise BadRequest("The target holds a fragment, or a character that must be encoded.")
     if target == "*":
         return target, None
+    if method == "CONNECT":  # RFC 9112, 3.2.3: a host and a port; there is no path to look for
+        if not _check_host(target):
+            raise BadRequest("The target of CONNECT is not a host and a port.")
+        return "*", target
     found = _absolute.fullmatch(target)
     if found is None:
         raise BadRequest("The target is neither a path from the root nor an http address.")

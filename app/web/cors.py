@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import cast
 
 from sanic.request import Request
+from sanic.response import BaseHTTPResponse
 
 from app.server.http1 import Reply
 
@@ -28,8 +30,8 @@ class Cors:
         self._origins = frozenset(origins)
         self._any = "*" in self._origins
 
-    def add_headers(self, request: Request, response: Reply) -> None:
-        headers = response.headers
+    def add_headers(self, request: Request, response: BaseHTTPResponse) -> None:
+        headers = cast("Reply", response).headers
         if not self._any:  # the response is another one for another origin, or none
             vary = headers.get("Vary")
             headers["Vary"] = f"{vary}, Origin" if vary else "Origin"

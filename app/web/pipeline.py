@@ -140,8 +140,10 @@ class Edge:
             request.stream.keep_alive = False
         if request.method == "OPTIONS" and request.path == "*":
             return self._describe_server(request)
-        if isinstance(error, sanic_errors.MethodNotAllowed):
-            problem: Problem = problems.MethodNotAllowed(request.method, allowed(request))
+        if request.method == "CONNECT":
+            problem: Problem = problems.MethodNotAllowed("CONNECT", list(request.app.ctx.allow))
+        elif isinstance(error, sanic_errors.MethodNotAllowed):
+            problem = problems.MethodNotAllowed(request.method, allowed(request))
         else:
             problem = as_problem(error)
         identifier = request_id(request)

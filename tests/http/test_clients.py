@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any, cast
 
 import pytest
@@ -50,6 +51,9 @@ class Connection:
 
     def refuse(self, problem: Problem) -> None:
         self.end = self.end or problem.slug
+
+    def evict(self) -> None:
+        self.end = self.end or "evicted"
 
 
 async def ends(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> tuple[str, int]:
@@ -106,3 +110,62 @@ async def test_a_client_that_pauses_for_less_than_the_limit_is_left_alone(
             return int(self.total) // 40_000 * 40_000  # 40 s of nothing, then all at once
 
     assert await ends(Pausing(Phase.BODY, 1000), monkeypatch) == ("", 599)
+
+
+def crowd(monkeypatch: pytest.MonkeyPatch, *waiting: Connection, others: int) -> list[int]:
+    """Which of these gave way, in order, to as many newcomers; `others` are busy with answers."""
+    now = 100.0
+    monkeypatch.setattr(clients, "monotonic", lambda: now)
+    most = len(waiting) + others
+    keeper = Clients(dataclasses.replace(patience(SETTINGS), max_connections=most), lambda _: None)
+    keeper._connections = cast(
+        "Any", {*waiting, *(Connection(Phase.ANSWER, 0) for _ in range(others + 1))}
+    )
+    order: list[int] = []
+    for _ in waiting:
+        newcomer = Connection(Phase.IDLE, 0, number=0)
+        keeper.arrived(cast("Protocol", newcomer))
+        assert not newcomer.surplus
+        [gone] = [at for at, it in enumerate(waiting) if it.end and at not in order]
+        assert waiting[gone].end == "evicted"
+        order.append(gone)
+    keeper.arrived(cast("Protocol", last := Connection(Phase.IDLE, 0, number=0)))
+    assert last.surplus  # none of those whose request has come gives way
+    return order
+
+
+def waiting(phase: Phase, since: float, number: int = 1) -> Connection:
+    connection = Connection(phase, 0, number)
+    connection.idle_since = since
+    connection.mark = Mark(phase, number, since, 0)
+    return connection
+
+
+def test_who_gives_way_in_which_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = crowd(
+        monkeypatch,
+        waiting(Phase.HEAD, 99.9),
+        waiting(Phase.IDLE, 20),
+        waiting(Phase.IDLE, 10),
+        waiting(Phase.HEAD, 60),
+        waiting(Phase.IDLE, 50, number=0),
+        waiting(Phase.LINGER, 99),
+        others=20,
+    )
+    assert order == [5, 4, 3, 2, 1, 0]
+
+
+def test_where_heads_hold_most_places_they_go_before_idle_clients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    young = [waiting(Phase.HEAD, 99 + n / 10) for n in range(6)]
+    assert crowd(monkeypatch, waiting(Phase.IDLE, 10), *young, others=3) == [1, 2, 3, 4, 5, 6, 0]
+
+
+@pytest.mark.parametrize(("open_", "seconds"), [(1, 20), (1000, 20), (1500, 10), (1990, 2)])
+async def test_in_a_crowd_there_is_less_time_for_a_head(
+    monkeypatch: pytest.MonkeyPatch, open_: int, seconds: int
+) -> None:
+    monkeypatch.setattr(Clients, "open", open_)
+    end, after = await ends(Connection(Phase.HEAD, 1), monkeypatch)
+    assert (end, abs(after - seconds) <= 2) == ("request-timeout", True), after

@@ -132,7 +132,8 @@ def _heads() -> Iterator[Vector]:
         "a target without a slash": "GET livez HTTP/1.1",
         "a target of a query alone": "GET ?a=b HTTP/1.1",
         "an authority as a target": "GET a:80 HTTP/1.1",
-        "CONNECT": "CONNECT a:80 HTTP/1.1",
+        "CONNECT without a port": "CONNECT a HTTP/1.1",
+        "CONNECT to a path": "CONNECT /livez#a HTTP/1.1",
         "an address of another scheme": "GET ftp://a/livez HTTP/1.1",
         "an address without an authority": "GET http:///livez HTTP/1.1",
         "an address with user and password": "GET http://u:p@a/livez HTTP/1.1",
@@ -157,6 +158,7 @@ def _heads() -> Iterator[Vector]:
         ("an unknown method", "BREW /livez HTTP/1.1", 405),
         ("a method in lower case", "get /livez HTTP/1.1", 405),
         ("a method of odd characters", "!#$%&'*+.^_`|~ /livez HTTP/1.1", 405),
+        ("CONNECT", "CONNECT a:80 HTTP/1.1", 405),
         ("TRACE", "TRACE /livez HTTP/1.1", 405),
     ]:
         yield answered(name, request(line), status)
