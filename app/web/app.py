@@ -49,7 +49,7 @@ def build_app(
     # Sanic's own runner notes this; without it every answer gets an empty Alt-Svc.
     app.state.server_info.append(ApplicationServerInfo({"version": HTTP.VERSION_1}))
     if cors_origins:
-        app.register_middleware(Cors(cors_origins).add_headers, "response")  # type: ignore[arg-type]
+        app.register_middleware(Cors(cors_origins).add_headers, "response")
     methods: dict[str, set[str]] = {}
     for route in routes:
         methods.setdefault(route.path, {"OPTIONS"}).add(route.method)
