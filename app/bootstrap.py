@@ -33,9 +33,9 @@ from app.keys.dynamodb import DynamoKeys
 from app.keys.service import FOUND_SECONDS, Authenticator
 from app.maintenance.dynamodb import DynamoMaintenance
 from app.maintenance.ports import Check, Purge
-from app.server.connections import Clients, Patience
-from app.server.protocol import Phase
-from app.server.server import App, Farewell, Server
+from app.server.connections import ClientTimeouts, ConnectionManager
+from app.server.protocol import ConnectionState
+from app.server.server import App, Server, ShutdownTimeouts
 from app.settings import Settings
 from app.tasks import Tasks
 from app.web import openapi
@@ -43,7 +43,7 @@ from app.web.app import MAX_HEADER_BYTES, build_app
 from app.web.faults import Faults
 from app.web.logs import AccessLog
 from app.web.metrics import Metrics
-from app.web.pipeline import Edge
+from app.web.pipeline import RequestPipeline
 from app.web.rate_limit import RateLimit
 from app.web.route import Route
 from app.web.system import SystemRoutes
@@ -151,7 +151,9 @@ def limits(settings: Settings) -> dict[str, float | None]:
     }
 
 
-def _observe(metrics: Metrics, backends: Backends, clients: Clients, tasks: Tasks) -> None:
+def _observe(
+    metrics: Metrics, backends: Backends, clients: ConnectionManager, tasks: Tasks
+) -> None:
     """Show how full everything is that can be full."""
     memory, transports = backends.upload_memory, backends.transports
     metrics.gauge(
@@ -164,7 +166,7 @@ def _observe(metrics: Metrics, backends: Backends, clients: Clients, tasks: Task
         "strongroom_client_connections",
         "Clients' connections, by what they wait for; counted once a second",
         "waits_for",
-        {phase.value: partial(clients.phases.__getitem__, phase) for phase in Phase},
+        {phase.value: partial(clients.phases.__getitem__, phase) for phase in ConnectionState},
     )
     metrics.gauge(
         "strongroom_upload_memory_bytes",
@@ -199,19 +201,19 @@ class Service:
     """The application, and what its life needs."""
 
     app: App
-    edge: Edge
-    clients: Clients
+    pipeline: RequestPipeline
+    clients: ConnectionManager
     tasks: Tasks
     access_log: AccessLog
 
 
 def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
-    """Wire the features onto the edge."""
+    """Wire the features onto the pipeline."""
     tasks = Tasks()
-    clients = Clients(patience(settings), metrics.cut_off)
+    clients = ConnectionManager(timeouts(settings), metrics.cut_off)
     _observe(metrics, backends, clients, tasks)
     access_log = AccessLog(settings.log_format, settings.log_level)
-    edge = Edge(
+    pipeline = RequestPipeline(
         Authenticator(backends.keys, metrics.shed).authenticate,
         metrics,
         access_log,
@@ -234,7 +236,7 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
     for api in apis:
         every_limit |= api.limits
     system = SystemRoutes(
-        edge,
+        pipeline,
         metrics,
         {"table": backends.documents.ping, "bucket": backends.objects.check},
         every_limit,
@@ -248,13 +250,13 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
     if faults.wanted:
         log.warning("requests fail on purpose", extra=dataclasses.asdict(faults))
         routes = [faults.into(route, metrics.injected) for route in routes]
-    application = build_app(edge, clients, routes, settings.cors_origins)
-    return Service(application, edge, clients, tasks, access_log)
+    application = build_app(pipeline, clients, routes, settings.cors_origins)
+    return Service(application, pipeline, clients, tasks, access_log)
 
 
-def patience(settings: Settings) -> Patience:
+def timeouts(settings: Settings) -> ClientTimeouts:
     """How long clients are waited for."""
-    return Patience(
+    return ClientTimeouts(
         head_seconds=settings.client_head_seconds,
         idle_seconds=settings.client_idle_seconds,
         bytes_per_second=settings.client_min_bytes_per_second,
@@ -281,10 +283,10 @@ async def serve(
     exporter = _export_metrics(settings, metrics)  # first: it may end the start
     async with connect(settings, metrics) as backends:
         service = build(settings, backends, metrics)
-        farewell = Farewell(settings.shutdown_grace_seconds, settings.drain_seconds)
-        server = Server(service.app, service.clients, listener, farewell, stop)
+        shutdown = ShutdownTimeouts(settings.shutdown_grace_seconds, settings.drain_seconds)
+        server = Server(service.app, service.clients, listener, shutdown, stop)
         watching = asyncio.create_task(stopper(stop.set)) if stopper else None
-        _calm_collector()
+        _tune_gc()
         try:
             await server.run(ready)
         finally:
@@ -297,7 +299,7 @@ async def serve(
     log.info("stopped", extra={"pid": os.getpid()})
 
 
-def _calm_collector() -> None:
+def _tune_gc() -> None:
     """Requests leave hardly any cycles: look for them a hundred times more rarely, and never among
     what the start has loaded, which is most of what there is to look at."""
     gc.collect()

@@ -32,17 +32,17 @@ class ByteBudget:
         """Whether taking `size` bytes needs no waiting."""
         return not self._waiters and size <= self.free
 
-    def try_take(self, size: int) -> bool:
+    def try_acquire(self, size: int) -> bool:
         """Take `size` bytes if that needs no waiting."""
         if not self.ready(size):
             return False
         self.free -= size
         return True
 
-    async def take(self, size: int, timeout: float) -> None:
+    async def acquire(self, size: int, timeout: float) -> None:
         """Take `size` bytes; raises `Full` if they are not free within `timeout` seconds, or if too
         many wait already."""
-        if self.try_take(size):
+        if self.try_acquire(size):
             return
         if self.waiting >= MOST_WAITING:
             raise self.refusal("Too many uploads are under way.")
@@ -56,13 +56,13 @@ class ByteBudget:
             if entry in self._waiters:
                 self._waiters.remove(entry)
             elif waiter.done() and not waiter.cancelled():  # it came just as we left
-                self.give(size)
+                self.release(size)
             self._serve()
             if isinstance(error, TimeoutError):
                 raise self.refusal("Too many uploads are under way.") from error
             raise
 
-    def give(self, size: int) -> None:
+    def release(self, size: int) -> None:
         """Give back what was taken."""
         self.free += size
         self._serve()

@@ -15,7 +15,7 @@ import orjson
 from app.aws.credentials import CredentialSource
 from app.aws.endpoints import Endpoint
 from app.aws.sigv4 import Signer
-from app.aws.transport import AnswerLost, NotSent, Reply, Transport
+from app.aws.transport import HttpResponse, RequestNotSent, ResponseLost, Transport
 from app.storage import deadline
 from app.storage.errors import Contention, OutcomeUnknown, Unavailable
 
@@ -48,7 +48,7 @@ Writes = list[dict[str, Any]]
 Reasons = list[dict[str, Any]]
 
 
-class Refusal(Exception):
+class ConditionFailed(Exception):
     """DynamoDB's definite no: `code` is the exception's short name, `body` the parsed answer."""
 
     def __init__(self, code: str, body: dict[str, Any]) -> None:
@@ -118,7 +118,7 @@ class DynamoDB:
     async def call(
         self, operation: str, payload: dict[str, Any] | bytes, backoff: Backoff | None = None
     ) -> dict[str, Any]:
-        """The parsed answer to a payload, which may be JSON already. Raises `Refusal`,
+        """The parsed answer to a payload, which may be JSON already. Raises `ConditionFailed`,
         `Unavailable` or `OutcomeUnknown`.
 
         A lost answer is asked again with the very same bytes: callers of writes make that safe by
@@ -140,9 +140,9 @@ class DynamoDB:
                     timeout=backoff.attempt_seconds(started),
                     harmless=operation in _READS,
                 )
-            except NotSent:
+            except RequestNotSent:
                 reason, answer = "unreachable", None
-            except AnswerLost:
+            except ResponseLost:
                 backoff.lost |= operation not in _READS
                 reason, answer = "no answer", None
             else:
@@ -173,7 +173,7 @@ class DynamoDB:
             payload = {"TransactItems": writes(token), "ClientRequestToken": token}
             try:
                 await self.call("TransactWriteItems", payload, backoff)
-            except Refusal as refusal:
+            except ConditionFailed as refusal:
                 reasons = refusal.body.get("CancellationReasons") or []
                 if await refused(reasons):
                     return
@@ -182,7 +182,7 @@ class DynamoDB:
                 return
 
     def _understood(
-        self, operation: str, reply: Reply, backoff: Backoff
+        self, operation: str, reply: HttpResponse, backoff: Backoff
     ) -> tuple[str, dict[str, Any] | None]:
         """An answer, or the reason for another try."""
         answer = _parse(reply.body)
@@ -210,7 +210,7 @@ class DynamoDB:
             return "server error" if status >= 500 else "garbled", None
         if code in ("ConditionalCheckFailedException", "TransactionCanceledException"):
             self._observe(operation, "refused", 0.0)
-            raise Refusal(code, body)
+            raise ConditionFailed(code, body)
         # Wrong credentials, a missing table or permission: an operator's matter, so the log has
         # the details and the client only learns that the backend is away.
         log.error("dynamodb refused", extra={"operation": operation, "code": code, "body": body})

@@ -67,7 +67,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class AwsEndpoints:
     """Where the backends are; `*_custom` tells whether somebody configured the endpoint."""
 
     region: str
@@ -77,13 +77,13 @@ class Places:
     s3_custom: bool
 
 
-def resolve(region: str | None = None) -> Places:
+def resolve(region: str | None = None) -> AwsEndpoints:
     """Region and both endpoints from one reading of the configuration; ValueError as below."""
     session = Session()
     region = resolve_region(region, session)
     dynamodb, dynamodb_custom = resolve_endpoint("dynamodb", region, session)
     s3, s3_custom = resolve_endpoint("s3", region, session)
-    return Places(region, dynamodb, dynamodb_custom, s3, s3_custom)
+    return AwsEndpoints(region, dynamodb, dynamodb_custom, s3, s3_custom)
 
 
 def resolve_region(explicit: str | None, session: Session | None = None) -> str:

@@ -22,7 +22,7 @@ from app.aws.s3_client import (
 )
 from app.aws.s3_reading import Reading, is_range
 from app.aws.s3_upload import LengthMismatch, MiB, Upload, Uploads
-from app.aws.transport import Reply, Transport
+from app.aws.transport import HttpResponse, Transport
 from app.storage import deadline
 from app.storage.errors import ObjectMissing, ObjectUnreadable, Unavailable
 from app.storage.objects import SHORT_BYTES, StoredObject, UnfinishedUpload
@@ -69,7 +69,7 @@ class S3ObjectStore:
         body: AsyncIterator[bytes],
         *,
         length: int | None,
-        in_doubt: Callable[[], None] = lambda: None,
+        unconfirmed: Callable[[], None] = lambda: None,
     ) -> StoredObject:
         upload = Upload(self._client, self._uploads, key, self._part_size)
         try:
@@ -86,12 +86,12 @@ class S3ObjectStore:
         except BaseException as error:
             upload.abandon()
             if upload.unanswered:
-                in_doubt()
+                unconfirmed()
             if upload.ended and isinstance(error, TimeoutError) and upload.patience.expired():
                 raise self._uploads.budget.refusal(upload.ended) from error
             raise
         if upload.unanswered:
-            in_doubt()
+            unconfirmed()
         return stored
 
     async def _end_of(self, body: AsyncIterator[bytes]) -> None:
@@ -287,7 +287,7 @@ def _key_of(page: ElementTree.Element, element: ElementTree.Element, name: str) 
     return unquote_plus(key) if text_of(page, "EncodingType") == "url" else key
 
 
-def _is_listing(reply: Reply) -> bool:
+def _is_listing(reply: HttpResponse) -> bool:
     names = ("ListMultipartUploadsResult", "ListVersionsResult")
     return any(is_document(reply.body, name) for name in names)
 

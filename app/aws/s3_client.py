@@ -15,10 +15,10 @@ from app.aws.credentials import CredentialSource
 from app.aws.endpoints import Endpoint, s3_location
 from app.aws.sigv4 import EMPTY_HASH, Signer, uri_encode
 from app.aws.transport import (
-    AnswerLost,
     Chunk,
-    Reply,
-    StreamedReply,
+    HttpResponse,
+    ResponseLost,
+    StreamedResponse,
     Transport,
     TransportError,
     build_head,
@@ -121,8 +121,8 @@ class S3Client:
         ends: float | None = None,
         tries: int = TRIES,
         failures: list[TransportError | S3Error] | None = None,
-        check: Callable[[Reply], bool] | None = None,
-    ) -> Reply:
+        check: Callable[[HttpResponse], bool] | None = None,
+    ) -> HttpResponse:
         """The answer to a call that may be repeated without harm. Without `key` it is about the
         bucket.
 
@@ -137,7 +137,7 @@ class S3Client:
             attempt += 1
             started = time.monotonic()
             head = self._head(method, key, query, headers, payload)
-            found: Reply | TransportError | S3Error
+            found: HttpResponse | TransportError | S3Error
             try:
                 reply = await self._transport.request(
                     self._endpoint,
@@ -152,10 +152,10 @@ class S3Client:
             else:
                 found = _understood(method, reply)
                 if found is reply and check is not None and not check(reply):
-                    found = AnswerLost("the answer makes no sense")
-            result = "ok" if isinstance(found, Reply) else _name(found)
+                    found = ResponseLost("the answer makes no sense")
+            result = "ok" if isinstance(found, HttpResponse) else _name(found)
             self._observe(operation, result, time.monotonic() - started)
-            if isinstance(found, Reply):
+            if isinstance(found, HttpResponse):
                 return found
             if failures is not None:
                 failures.append(found)
@@ -168,7 +168,7 @@ class S3Client:
     @asynccontextmanager
     async def stream(
         self, key: str, headers: Sequence[Header], seconds: float
-    ) -> AsyncIterator[StreamedReply]:
+    ) -> AsyncIterator[StreamedResponse]:
         """One attempt at a GET, its body unread. Raises `TransportError` or `S3Error`."""
         started = time.monotonic()
         head = self._head("GET", key, (), headers, EMPTY)
@@ -262,7 +262,7 @@ def _left(left: float, seconds: float) -> float:
     return max(_LEAST_SECONDS, min(seconds, left))
 
 
-def _understood(method: str, reply: Reply) -> Reply | S3Error:
+def _understood(method: str, reply: HttpResponse) -> HttpResponse | S3Error:
     if reply.status < 300:
         # S3 sends the status of a long completion before it knows its outcome. An object's own
         # bytes may look just like that, so only other calls are looked at.

@@ -12,18 +12,18 @@ from app.aws.s3_upload import MiB
 from app.aws.sigv4 import uri_encode
 from app.storage import deadline
 from app.storage.errors import Unavailable
-from app.storage.objects import KeptVersion
+from app.storage.objects import ObjectVersion
 
 _PIECE = 8 * MiB
 # S3 answers once the copy is made, which takes long for a large object.
 _COPY_SECONDS = 600.0
 
 
-def _kept(element: ElementTree.Element, kind: str) -> KeptVersion:
+def _kept(element: ElementTree.Element, kind: str) -> ObjectVersion:
     size, latest = text_of(element, "Size"), text_of(element, "IsLatest") == "true"
     if kind == "Version" and not size.isdecimal():
         raise Unavailable("The bucket's listing makes no sense.")
-    return KeptVersion(
+    return ObjectVersion(
         text_of(element, "VersionId"), int(size) if kind == "Version" else None, latest
     )
 
@@ -31,7 +31,7 @@ def _kept(element: ElementTree.Element, kind: str) -> KeptVersion:
 class S3ObjectHistory(S3ObjectStore):
     """The bucket, with the rights of a restore."""
 
-    async def history(self, key: str) -> list[KeptVersion]:
+    async def history(self, key: str) -> list[ObjectVersion]:
         pages = self._pages(
             "ListObjectVersions", "versions", key, "version-id-marker", deadline.end()
         )
@@ -43,7 +43,7 @@ class S3ObjectHistory(S3ObjectStore):
                     found.append(_kept(element, kind))
         return found
 
-    async def open_kept(self, key: str, version: KeptVersion) -> AsyncIterator[bytes]:
+    async def open_version(self, key: str, version: ObjectVersion) -> AsyncIterator[bytes]:
         for first in range(0, version.size or 0, _PIECE):
             last = min(first + _PIECE, version.size or 0) - 1
             try:
@@ -65,7 +65,7 @@ class S3ObjectHistory(S3ObjectStore):
                 raise Unavailable("The bucket sent other bytes than asked for.")
             yield reply.body
 
-    async def unhide(self, key: str, marker: KeptVersion) -> None:
+    async def remove_delete_marker(self, key: str, marker: ObjectVersion) -> None:
         if marker.size is not None or not marker.id:
             raise RuntimeError("only a marker may be removed, by its id")
         try:
@@ -74,7 +74,7 @@ class S3ObjectHistory(S3ObjectStore):
             if any(one.id == marker.id for one in await self.history(key)):
                 raise
 
-    async def renew(self, key: str, version: KeptVersion) -> None:
+    async def renew(self, key: str, version: ObjectVersion) -> None:
         source = f"/{self._bucket}/{uri_encode(key, keep_slash=True)}?versionId={version.id}"
         try:
             await self._client.call(

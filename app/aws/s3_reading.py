@@ -20,7 +20,7 @@ from app.aws.s3_client import (
     give_up,
     transient,
 )
-from app.aws.transport import AnswerLost, StreamedReply, TransportError
+from app.aws.transport import ResponseLost, StreamedResponse, TransportError
 from app.storage import deadline
 from app.storage.errors import Unavailable
 
@@ -44,15 +44,15 @@ class Reading:
         self._next = first
         self._last = last
         self._etag = ""
-        self._context: AbstractAsyncContextManager[StreamedReply] | None = None
-        self._reply: StreamedReply | None = None
+        self._context: AbstractAsyncContextManager[StreamedResponse] | None = None
+        self._reply: StreamedResponse | None = None
         self._failures = 0  # in a row
         self._ends = deadline.end()
         self._resting_since: float | None = None  # the reader has a chunk, and no need of more
         self._timer: asyncio.TimerHandle | None = None
         self._letting_go: asyncio.Task[None] | None = None
 
-    async def begin(self) -> StreamedReply:
+    async def begin(self) -> StreamedResponse:
         """Open what is left of the range. Raises `S3Error` or `Unavailable`."""
         while True:
             try:
@@ -68,7 +68,7 @@ class Reading:
         if context is not None:
             await context.__aexit__(None, None, None)
 
-    async def chunks(self, reply: StreamedReply) -> AsyncIterator[bytes]:
+    async def chunks(self, reply: StreamedResponse) -> AsyncIterator[bytes]:
         """All bytes, `reply` being the beginning. Raises `Unavailable` rather than end early."""
         while True:
             try:
@@ -82,7 +82,7 @@ class Reading:
                 if self._next > self._last:
                     return
                 if self._context is not None:
-                    raise AnswerLost("fewer bytes than asked for")
+                    raise ResponseLost("fewer bytes than asked for")
             except TransportError as error:
                 await self.end()
                 self._ends = deadline.anew()
@@ -109,7 +109,7 @@ class Reading:
             self._reply.drop()  # it comes again from where the reader is
         self._letting_go = asyncio.create_task(self.end())
 
-    async def _open(self) -> StreamedReply:
+    async def _open(self) -> StreamedResponse:
         headers = [("range", f"bytes={self._next}-{self._last}")]
         if self._etag:
             headers.append(("if-match", self._etag))

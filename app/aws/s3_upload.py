@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 
 from app.aws.budget import ByteBudget
 from app.aws.s3_client import Payload, Query, S3Client, S3Error, is_document, parse_xml, text_of
-from app.aws.transport import AnswerLost, Chunk, NotSent, Reply, TransportError
+from app.aws.transport import Chunk, HttpResponse, RequestNotSent, ResponseLost, TransportError
 from app.storage import deadline
 from app.storage.objects import StoredObject
 
@@ -102,13 +102,13 @@ class Uploads:
         """The upload has heard from its client, or is over."""
         self._resting.discard(upload)
 
-    async def take(self, upload: Upload, size: int) -> None:
+    async def acquire(self, upload: Upload, size: int) -> None:
         """Wait for memory. Raises `Unavailable`."""
         self._waiting.add(upload)
         if self._watch is None:
             self._watch = asyncio.get_running_loop().call_soon(self._look)  # once it waits
         try:
-            await self.budget.take(size, BUDGET_SECONDS)
+            await self.budget.acquire(size, BUDGET_SECONDS)
         finally:
             self._waiting.discard(upload)
 
@@ -188,7 +188,7 @@ class Upload:
     def has_room_for(self, body: bytes) -> bool:
         """Take the budget for a whole body, if that needs no waiting and one call stores it."""
         size = len(body)
-        if size > self._part_size or not self._budget.try_take(size):
+        if size > self._part_size or not self._budget.try_acquire(size):
             return False
         self.held = size
         self._uploads.moves += 1
@@ -201,7 +201,7 @@ class Upload:
         digest = self._digest.hexdigest()
         checksum = base64.b64encode(self._digest.digest()).decode()
         await self._call("PutObject", Payload((body,), size, digest), checksum)
-        self._give(size)
+        self._release(size)
         return StoredObject(size, digest)
 
     async def add(self, chunk: bytes) -> None:
@@ -229,7 +229,7 @@ class Upload:
                 await self._flush()
             await self._sent()
             await self._complete()
-        self._give(self.held)
+        self._release(self.held)
         return StoredObject(self.size, self._digest.hexdigest())
 
     def abandon(self) -> None:
@@ -238,7 +238,7 @@ class Upload:
         sending, self._sending = self._sending, None
         self._buffer = _Buffer()
         if sending is None:
-            self._give(self.held)
+            self._release(self.held)
             return
         sending.cancel()
         sending.add_done_callback(self._stopped)
@@ -246,12 +246,12 @@ class Upload:
     def _stopped(self, sending: asyncio.Task[None]) -> None:
         if not sending.cancelled():
             sending.exception()  # whoever abandons the upload knows why
-        self._give(self.held)
+        self._release(self.held)
 
     # --- memory -----------------------------------------------------------------------------
 
     async def _put(self, piece: bytes) -> None:
-        await self._take(len(piece))
+        await self._reserve(len(piece))
         self._buffer.add(piece)
         self._digest.update(piece)
         if self._part_digest is not self._digest:
@@ -259,20 +259,20 @@ class Upload:
         self.size += len(piece)
         self.grown_at = time.monotonic()
 
-    async def _take(self, size: int) -> None:
+    async def _reserve(self, size: int) -> None:
         """Budget for a piece. Where it is short, this upload's own share is stored first."""
-        if not self._budget.try_take(size):
+        if not self._budget.try_acquire(size):
             if self._buffer.size >= SMALLEST_PART:
                 await self._flush()
             await self._sent()
-            await self._uploads.take(self, size)
+            await self._uploads.acquire(self, size)
         self.held += size
         self._uploads.moves += 1
 
-    def _give(self, size: int) -> None:
+    def _release(self, size: int) -> None:
         self.held -= size
         self._uploads.moves += 1
-        self._budget.give(size)
+        self._budget.release(size)
 
     # --- calls ------------------------------------------------------------------------------
 
@@ -316,11 +316,11 @@ class Upload:
         query = [("partNumber", str(number)), ("uploadId", upload_id)]
         reply = await self._call("UploadPart", payload, checksum, query)
         self._parts[number - 1] = _Part(reply.headers.get("etag", ""), checksum)
-        self._give(payload.size)
+        self._release(payload.size)
 
     async def _call(
         self, operation: str, payload: Payload, checksum: str, query: Query = ()
-    ) -> Reply:
+    ) -> HttpResponse:
         self._uploads.sending += 1
         try:
             return await self._ask(
@@ -335,7 +335,7 @@ class Upload:
         finally:
             self._uploads.sending -= 1
 
-    async def _ask(self, operation: str, method: str, **options: Any) -> Reply:
+    async def _ask(self, operation: str, method: str, **options: Any) -> HttpResponse:
         """A call that leaves something in the bucket. Until each attempt at it is answered, it may
         still do so."""
         failures: list[TransportError | S3Error] = []
@@ -345,7 +345,7 @@ class Upload:
                 operation, method, self._key, failures=failures, **options
             )
         except asyncio.CancelledError:
-            failures.append(AnswerLost("given up"))
+            failures.append(ResponseLost("given up"))
             raise
         finally:
             if not failures or not any(_may_be_done(error) for error in failures):
@@ -385,17 +385,19 @@ class Upload:
         return reply.headers.get("content-length") == str(self.size)
 
 
-def _is_stored(reply: Reply, checksum: str) -> bool:
+def _is_stored(reply: HttpResponse, checksum: str) -> bool:
     echoed = reply.headers.get("x-amz-checksum-sha256", checksum)
     return bool(reply.headers.get("etag")) and echoed == checksum
 
 
 def _may_be_done(error: TransportError | S3Error) -> bool:
     """Whether the call may have been carried out, or still be."""
-    return error.status >= 500 if isinstance(error, S3Error) else not isinstance(error, NotSent)
+    return (
+        error.status >= 500 if isinstance(error, S3Error) else not isinstance(error, RequestNotSent)
+    )
 
 
-def _upload_id(reply: Reply) -> str:
+def _upload_id(reply: HttpResponse) -> str:
     return text_of(parse_xml(reply.body), "UploadId")
 
 

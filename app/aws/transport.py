@@ -50,11 +50,11 @@ class TransportError(Exception):
     """No answer."""
 
 
-class NotSent(TransportError):
+class RequestNotSent(TransportError):
     """Not one byte of the request was sent: the server knows nothing of it."""
 
 
-class AnswerLost(TransportError):
+class ResponseLost(TransportError):
     """The request, or a part of it, was sent, and no whole answer came: it may have been done."""
 
 
@@ -102,7 +102,7 @@ _NAMES = _Names()
 
 
 @record
-class Reply:
+class HttpResponse:
     """A whole answer. Header names are lower-case; of repeated ones the last counts."""
 
     status: int
@@ -223,7 +223,7 @@ class _Exchange:
             if self.size > _HIGH_WATER:
                 self._connection.pause_reading()
         elif self.size > MAX_REPLY_BYTES:
-            self.fail(AnswerLost("the answer is too large"))
+            self.fail(ResponseLost("the answer is too large"))
 
     def on_message_complete(self) -> None:
         if self.begun and not self.over:
@@ -253,7 +253,7 @@ class _Waits:
     def _look(self) -> None:
         now = self._loop.time()
         for exchange in [e for e in self._exchanges if e.waiter is not None and e.ends <= now]:
-            exchange.fail(AnswerLost("no answer in time"))
+            exchange.fail(ResponseLost("no answer in time"))
         self._looking = bool(self._exchanges)
         if self._looking:
             self._loop.call_later(self._LOOK_SECONDS, self._look)
@@ -302,9 +302,9 @@ class _Connection(asyncio.BufferedProtocol):
         return bool(self._poll.poll(0))
 
     def begin(self, *, head_only: bool = False, streaming: bool = False) -> _Exchange:
-        """Begin an exchange; its first bytes are still to be written. Raises `NotSent`."""
+        """Begin an exchange; its first bytes are still to be written. Raises `RequestNotSent`."""
         if self._ended:
-            raise NotSent("the connection was closed")
+            raise RequestNotSent("the connection was closed")
         exchange = _Exchange(self, head_only=head_only, streaming=streaming)
         self._exchange = exchange
         self._parser = httptools.HttpResponseParser(exchange)
@@ -380,12 +380,12 @@ class _Connection(asyncio.BufferedProtocol):
         if not exchange.begun:
             exchange.head_bytes += nbytes
             if exchange.head_bytes > MAX_HEAD_BYTES:
-                exchange.fail(AnswerLost("the answer's head is too large"))
+                exchange.fail(ResponseLost("the answer's head is too large"))
 
     def _garbled(self, exchange: _Exchange) -> None:
         """Bytes that make no sense; after a whole answer they are only the connection's end."""
         self._reusable = False
-        exchange.fail(AnswerLost("the answer is not HTTP"))
+        exchange.fail(ResponseLost("the answer is not HTTP"))
 
     def eof_received(self) -> bool:
         self._over(cut=False)
@@ -402,7 +402,7 @@ class _Connection(asyncio.BufferedProtocol):
         if exchange.begun and not cut and not exchange.framed:
             exchange.finish()
         else:
-            exchange.fail(AnswerLost("the connection was cut"))
+            exchange.fail(ResponseLost("the connection was cut"))
 
     def pause_writing(self) -> None:
         self.full = True
@@ -438,7 +438,7 @@ class _Pool:
         self.waiters: deque[asyncio.Future[_Connection | None]] = deque()
         self.trouble = ""  # why the last attempt to connect failed
 
-    def take(self, *, surely: bool = True) -> _Connection | None:
+    def acquire(self, *, surely: bool = True) -> _Connection | None:
         """The connection used last, which is the least likely to be stale; `surely` asks its
         socket, too."""
         while self.idle:
@@ -449,7 +449,7 @@ class _Pool:
             self.open -= 1
         return None
 
-    def give(self, connection: _Connection | None) -> None:
+    def release(self, connection: _Connection | None) -> None:
         """A connection is free again, or (None) a place for one is."""
         while self.waiters:
             waiter = self.waiters.popleft()
@@ -462,7 +462,7 @@ class _Pool:
             self.idle.append(connection)
 
     async def wait(self, ends: float) -> _Connection | None:
-        """A connection that became free, or None for the place of one. Raises `NotSent`."""
+        """A connection that became free, or None for the place of one. Raises `RequestNotSent`."""
         waiter: asyncio.Future[_Connection | None] = asyncio.get_running_loop().create_future()
         self.waiters.append(waiter)
         try:
@@ -471,20 +471,20 @@ class _Pool:
         except BaseException as error:
             self._leave(waiter)
             if isinstance(error, TimeoutError):
-                raise NotSent("every connection is in use") from error
+                raise RequestNotSent("every connection is in use") from error
             raise
 
     def _leave(self, waiter: asyncio.Future[_Connection | None]) -> None:
         if waiter in self.waiters:
             self.waiters.remove(waiter)
         elif waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-            self.give(waiter.result())  # it came just as we left
+            self.release(waiter.result())  # it came just as we left
 
     def close(self) -> None:
         while self.waiters:
             waiter = self.waiters.popleft()
             if not waiter.done():
-                waiter.set_exception(NotSent("the client is closed"))
+                waiter.set_exception(RequestNotSent("the client is closed"))
         self.open -= len(self.idle)
         self.idle.clear()
 
@@ -536,9 +536,9 @@ class Transport:
         timeout: float,
         method_is_head: bool = False,
         harmless: bool = False,
-    ) -> Reply:
-        """The whole answer, of at most 32 MiB. Raises `NotSent` or `AnswerLost`; of a `harmless`
-        request it does not matter which, and a system call is saved.
+    ) -> HttpResponse:
+        """The whole response, of at most 32 MiB. Raises `RequestNotSent` or `ResponseLost`; of a
+        `harmless` request it does not matter which, and a system call is saved.
 
         A body of bytes: all is to be done within `timeout` seconds. A body of chunks: so much is
         given to the wait for a connection, to every step of sending, and to the answer.
@@ -546,7 +546,7 @@ class Transport:
         pool = self._pool(endpoint)
         loop = self._loop or self._know_loop()
         ends = loop.time() + timeout
-        connection = pool.take(surely=not harmless) or await self._acquire(pool, endpoint, ends)
+        connection = pool.acquire(surely=not harmless) or await self._acquire(pool, endpoint, ends)
         all_sent = False
         try:
             exchange = connection.begin(head_only=method_is_head)
@@ -564,32 +564,32 @@ class Transport:
             self._release(pool, connection, all_sent)
         chunks = exchange.body
         whole = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        return Reply(exchange.status, exchange.headers, whole)
+        return HttpResponse(exchange.status, exchange.headers, whole)
 
     @asynccontextmanager
     async def stream(
         self, endpoint: Endpoint, head: bytes, *, timeout: float, idle_timeout: float
-    ) -> AsyncIterator[StreamedReply]:
+    ) -> AsyncIterator[StreamedResponse]:
         """An answer whose body is read as it comes. Leaving early closes the connection.
 
         `timeout` is for the head, `idle_timeout` for every wait for more of the body (seconds).
-        Raises `NotSent` or `AnswerLost`.
+        Raises `RequestNotSent` or `ResponseLost`.
         """
         pool = self._pool(endpoint)
         ends = asyncio.get_running_loop().time() + timeout
-        connection = pool.take() or await self._acquire(pool, endpoint, ends)
+        connection = pool.acquire() or await self._acquire(pool, endpoint, ends)
         try:
             exchange = connection.begin(streaming=True)
             connection.write(head)
             while not exchange.begun:
                 exchange.check()
                 await connection.changed(exchange, ends)
-            yield StreamedReply(connection, exchange, idle_timeout)
+            yield StreamedResponse(connection, exchange, idle_timeout)
         finally:
             self._release(pool, connection, all_sent=True)
 
     async def close(self) -> None:
-        """Close every connection. Requests that wait, and later ones, get `NotSent`."""
+        """Close every connection. Requests that wait, and later ones, get `RequestNotSent`."""
         self._closed = True
         for pool in self._pools.values():
             pool.close()
@@ -632,7 +632,7 @@ class Transport:
     async def _acquire(self, pool: _Pool, endpoint: Endpoint, ends: float) -> _Connection:
         """A connection where none is idle: a new one, or the next that becomes free."""
         if self._closed:
-            raise NotSent("the client is closed")
+            raise RequestNotSent("the client is closed")
         if pool.open < pool.limit:
             pool.open += 1
         else:
@@ -644,7 +644,7 @@ class Transport:
         try:
             connection = await self._connect(pool, endpoint, ends)
         except BaseException:
-            pool.give(None)
+            pool.release(None)
             raise
         self._live.add(connection)
         self.opened_total += 1
@@ -652,10 +652,10 @@ class Transport:
 
     def _release(self, pool: _Pool, connection: _Connection, all_sent: bool) -> None:
         if connection.finish(all_sent=all_sent) and not self._closed:
-            pool.give(connection)
+            pool.release(connection)
         else:
             self._live.discard(connection)
-            pool.give(None)
+            pool.release(None)
 
     async def _connect(self, pool: _Pool, endpoint: Endpoint, ends: float) -> _Connection:
         loop = asyncio.get_running_loop()
@@ -664,11 +664,11 @@ class Transport:
                 connection = await self._dial(loop, endpoint)
         except (OSError, TimeoutError, ValueError) as error:  # TLS's errors are OSErrors
             self._complain(pool, endpoint, error)
-            raise NotSent(f"cannot connect ({type(error).__name__})") from error
+            raise RequestNotSent(f"cannot connect ({type(error).__name__})") from error
         pool.trouble = ""
         if self._closed:
             connection.close()
-            raise NotSent("the client is closed")
+            raise RequestNotSent("the client is closed")
         return connection
 
     @staticmethod
@@ -758,7 +758,7 @@ class Transport:
         return proxy if "://" in proxy else "http://" + proxy
 
 
-class StreamedReply:
+class StreamedResponse:
     """The head of an answer, and its body to iterate over, once."""
 
     def __init__(self, connection: _Connection, exchange: _Exchange, idle_timeout: float) -> None:
@@ -769,7 +769,7 @@ class StreamedReply:
         self._idle_timeout = idle_timeout
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives. Ends only at its real end; raises `AnswerLost` before that."""
+        """The body as it arrives. Ends only at its real end; raises `ResponseLost` before that."""
         exchange, connection = self._exchange, self._connection
         loop = asyncio.get_running_loop()
         while True:

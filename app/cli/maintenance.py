@@ -209,7 +209,7 @@ def restore(
     from app.clock import timestamp
     from app.maintenance.progress import progress
     from app.maintenance.provision import ProvisionError
-    from app.maintenance.restore import Restoration, Restorer, Wishes
+    from app.maintenance.restore import Restoration, RestoreOptions, Restorer
     from app.maintenance.restored_table import put_back
 
     settings = settings_of(overrides)
@@ -248,7 +248,7 @@ def restore(
             content=not sizes_only,
             bytes_per_second=int(mib_per_second * 1024 * 1024),
             checks=backends.checks,
-            wishes=Wishes(
+            restore_options=RestoreOptions(
                 keep_keys=keep_keys,
                 revoke_created_before=revoke_before,
                 keys_elsewhere=backends.other_keys(revocations_from) if revocations_from else None,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.aws.attributes import Item, number, text
-from app.aws.dynamodb import Backoff, DynamoDB, Refusal
+from app.aws.dynamodb import Backoff, ConditionFailed, DynamoDB
 from app.aws.table import CONDITION_FAILED, OLD_ITEM, Table
 from app.documents import items
 from app.documents.models import REMEMBERED_WRITES, Change, Document, Intent, Version
@@ -119,7 +119,7 @@ class DynamoDocuments(Table):
         """A change of nothing but the document's own item needs no transaction."""
         try:
             await self._client.call("UpdateItem", self._document_write(tenant, change), backoff)
-        except Refusal as refusal:
+        except ConditionFailed as refusal:
             await self._conflict(tenant, change, refusal.body.get("Item"), backoff)
 
     async def _commit_together(
@@ -174,7 +174,7 @@ class DynamoDocuments(Table):
             )
         else:
             current = await self.read(tenant, change.after.id)
-        if current and current.wrote(change.write_id):
+        if current and current.has_applied(change.write_id):
             return
         if backoff.lost and (current is None or _may_have_forgotten(current, change)):
             raise OutcomeUnknown("The document has changed too often to tell.", 1)
@@ -246,7 +246,7 @@ class DynamoDocuments(Table):
         }
         return [items.version(item) for item in await self._all("Query", query)]
 
-    async def names(self, tenant: Tenant, document_id: str, write_id: str) -> bool:
+    async def is_referenced(self, tenant: Tenant, document_id: str, write_id: str) -> bool:
         versions = await self.versions(tenant, document_id)
         if any(version.content_id == write_id for version in versions):
             return True
@@ -265,7 +265,7 @@ class DynamoDocuments(Table):
         values = {":open": text("open"), ":due": number(deadline)}
         try:
             await self._update_intent(intent, "SET due_at = :due", "#state = :open", values)
-        except Refusal as refusal:
+        except ConditionFailed as refusal:
             raise IntentClosed from refusal
 
     async def reap_intent(self, tenant: Tenant, intent: Intent) -> bool:
@@ -274,7 +274,7 @@ class DynamoDocuments(Table):
             await self._update_intent(
                 intent, "SET #state = :reaping", "attribute_exists(#state)", values
             )
-        except Refusal:
+        except ConditionFailed:
             return False
         return True
 
@@ -332,6 +332,6 @@ def _just_below(document_id: str | None) -> str:
 
 
 def _may_have_forgotten(current: Document, change: Change) -> bool:
-    """Whether so many commits followed `before` that ours may have dropped out of `writes`."""
+    """Whether more commits followed `before` than `recent_write_ids` remembers."""
     base = change.before.revision if change.before else 0
     return current.revision - base > REMEMBERED_WRITES

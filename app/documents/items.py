@@ -57,7 +57,7 @@ def document_attributes(document: Document) -> Item:
         "created_at": number(document.created_at),
         "updated_at": number(document.updated_at),
         "created_by": text(document.created_by),
-        "writes": text(document.writes),
+        "writes": text(document.recent_write_ids),
         **checksum_attributes(document.checksum),
     }
     if document.tags:

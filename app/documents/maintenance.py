@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from app.aws.attributes import Item, number, text
-from app.aws.dynamodb import Refusal
+from app.aws.dynamodb import ConditionFailed
 from app.aws.table import CONDITION_FAILED
 from app.documents import items
 from app.documents.dynamodb import DynamoDocuments, entries
@@ -38,7 +38,7 @@ class DocumentMaintenance(DynamoDocuments):
                     "ReturnValues": "ALL_NEW",
                 },
             )
-        except Refusal:
+        except ConditionFailed:
             return None
         return items.open_intent(answer["Attributes"])
 
@@ -57,7 +57,7 @@ class DocumentMaintenance(DynamoDocuments):
                 ":after": number(document.revision + 1),
             },
         }
-        with suppress(Refusal):  # changed; or marked, by another sweeper or by us, unseen
+        with suppress(ConditionFailed):  # changed; or marked, by another sweeper or by us, unseen
             await self._client.call("UpdateItem", update)
         current = await self.read(tenant, document.id)
         return current if current and current.purging else None

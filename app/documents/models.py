@@ -7,7 +7,7 @@ import re
 from dataclasses import Field, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from app.idempotency.models import Claim, Settled
+from app.idempotency.models import Claim, Settlement
 from app.records import Tenant, record
 
 # How many of the last writes a document remembers, to recognise its own after a lost answer.
@@ -30,9 +30,9 @@ class Document:
     """A document's current state.
 
     `content_id` is the write id under which the current bytes were stored: the last part of their
-    key. `metadata_json` is an object as compact JSON, as it is stored and answered. `writes` are
-    the ids of the last commits in one string, newest last. There is `sha256` (hex), or a
-    `composite` checksum.
+    key. `metadata_json` is an object as compact JSON, as it is stored and answered.
+    `recent_write_ids` are those of the last commits in one string, newest last. There is `sha256`
+    (hex), or a `composite` checksum.
     """
 
     id: str
@@ -53,7 +53,7 @@ class Document:
     deleted_at: int | None = None
     purge_after: int | None = None
     purging: bool = False
-    writes: str = ""
+    recent_write_ids: str = ""
 
     if TYPE_CHECKING:  # for dataclasses.replace
         __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
@@ -81,13 +81,13 @@ class Document:
         parsed: dict[str, Any] = json.loads(self.metadata_json)
         return parsed
 
-    def wrote(self, write_id: str) -> bool:
+    def has_applied(self, write_id: str) -> bool:
         """Whether this write is one of the last."""
-        return self.writes.find(write_id) % _WRITE_ID_LENGTH == 0
+        return self.recent_write_ids.find(write_id) % _WRITE_ID_LENGTH == 0
 
     def remembering(self, write_id: str) -> str:
-        """`writes` with one more."""
-        return (self.writes + write_id)[-REMEMBERED_WRITES * _WRITE_ID_LENGTH :]
+        """`recent_write_ids` with one more."""
+        return (self.recent_write_ids + write_id)[-REMEMBERED_WRITES * _WRITE_ID_LENGTH :]
 
     @property
     def etag(self) -> str:
@@ -150,4 +150,4 @@ class Change:
     after: Document
     intent: Intent | None = None
     claim: Claim | None = None
-    settled: Settled | None = None
+    settled: Settlement | None = None

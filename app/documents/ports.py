@@ -64,7 +64,7 @@ class DocumentTable(Protocol):
         """
         ...
 
-    async def names(self, tenant: Tenant, document_id: str, write_id: str) -> bool:
+    async def is_referenced(self, tenant: Tenant, document_id: str, write_id: str) -> bool:
         """Whether the document, or a version of it, has the bytes of this write."""
         ...
 

@@ -15,13 +15,13 @@ from app.documents.listing import DEFAULT_LIMIT, MAX_LIMIT, Filters
 from app.documents.models import Document
 from app.documents.schemas import apply_patch, as_json, check_patch, encode
 from app.documents.service import Documents, Draft, Precondition, Upload, now_ms
-from app.idempotency.models import Answer, Attempt
+from app.idempotency.models import IdempotentRequest, StoredResponse
 from app.idempotency.service import Action, Idempotency, Render, answer_response
 from app.problems import BadHeader, BadParameter, InvalidDocument, PreconditionFailed
-from app.server.http1 import Reply
+from app.server.http1 import Response
 from app.storage.objects import SHORT_BYTES
 from app.web import conditions
-from app.web.context import JSON, Exchange
+from app.web.context import JSON, RequestContext
 
 READ, WRITE = "documents:read", "documents:write"
 MERGE_PATCH = "application/merge-patch+json"
@@ -57,98 +57,98 @@ class DocumentRoutes:
 
     # --- writing ----------------------------------------------------------------------------
 
-    async def create(self, exchange: Exchange) -> Reply:
+    async def create(self, context: RequestContext) -> Response:
         draft = Draft(
-            name=fields.file_name(exchange.header("content-disposition")),
-            content_type=fields.content_type(exchange.header("content-type")),
-            tags=fields.tags(exchange.header("document-tags")),
-            metadata_json=fields.metadata(exchange.header("document-metadata")),
-            expires_at=_expires(exchange.header("document-expires")),
+            name=fields.file_name(context.header("content-disposition")),
+            content_type=fields.content_type(context.header("content-type")),
+            tags=fields.tags(context.header("document-tags")),
+            metadata_json=fields.metadata(context.header("document-metadata")),
+            expires_at=_expires(context.header("document-expires")),
         )
-        upload = self._upload(exchange)
+        upload = self._upload(context)
 
-        async def action(attempt: Attempt[Document] | None) -> Document:
+        async def action(attempt: IdempotentRequest[Document] | None) -> Document:
             # Not before: the same request again gets its answer, though the time has come.
             fields.require_future(draft.expires_at, now_ms())
-            return await self._documents.create(exchange.caller, draft, upload, attempt)
+            return await self._documents.create(context.caller, draft, upload, attempt)
 
-        return await self._write(exchange, _created, action)
+        return await self._write(context, _created, action)
 
-    async def replace(self, exchange: Exchange) -> Reply:
-        given = exchange.header("content-type")
+    async def replace(self, context: RequestContext) -> Response:
+        given = context.header("content-type")
         content_type = None if given is None else fields.content_type(given)
-        precondition = _precondition(exchange)
-        upload = self._upload(exchange)
+        precondition = _precondition(context)
+        upload = self._upload(context)
 
-        async def action(attempt: Attempt[Document] | None) -> Document:
+        async def action(attempt: IdempotentRequest[Document] | None) -> Document:
             return await self._documents.replace(
-                exchange.caller, exchange.params["id"], content_type, upload, precondition, attempt
+                context.caller, context.params["id"], content_type, upload, precondition, attempt
             )
 
-        return await self._write(exchange, _replaced, action)
+        return await self._write(context, _replaced, action)
 
-    def _upload(self, exchange: Exchange) -> Upload:
+    def _upload(self, context: RequestContext) -> Upload:
         """Everything that can be refused is refused before the body is read."""
-        exchange.require_identity_encoding()
-        length = exchange.content_length
+        context.require_identity_encoding()
+        length = context.content_length
         if length is not None and length > self._max_upload_bytes:
             raise problems.TooLarge(
                 f"The body may have at most {self._max_upload_bytes} bytes; nothing was stored.",
                 extra={"limit": self._max_upload_bytes},
             )
-        digest = fields.content_digest(exchange.header("content-digest"))
-        return Upload(exchange.chunks(self._max_upload_bytes), length, digest)
+        digest = fields.content_digest(context.header("content-digest"))
+        return Upload(context.chunks(self._max_upload_bytes), length, digest)
 
-    async def patch(self, exchange: Exchange) -> Reply:
-        parsed, digest = await exchange.json(MAX_PATCH_BYTES, (MERGE_PATCH, JSON))
+    async def patch(self, context: RequestContext) -> Response:
+        parsed, digest = await context.json(MAX_PATCH_BYTES, (MERGE_PATCH, JSON))
         patch = check_patch(parsed)
-        precondition = _precondition(exchange)
+        precondition = _precondition(context)
 
         def apply(document: Document, now: int) -> Document:
             return apply_patch(document, patch, now)
 
-        async def action(attempt: Attempt[Document] | None) -> Document:
+        async def action(attempt: IdempotentRequest[Document] | None) -> Document:
             return await self._documents.patch(
-                exchange.caller, exchange.params["id"], apply, precondition, attempt, digest
+                context.caller, context.params["id"], apply, precondition, attempt, digest
             )
 
-        return await self._write(exchange, _changed, action)
+        return await self._write(context, _changed, action)
 
-    async def delete(self, exchange: Exchange) -> Reply:
-        precondition = _precondition(exchange)
-        await exchange.body(MAX_PATCH_BYTES)
+    async def delete(self, context: RequestContext) -> Response:
+        precondition = _precondition(context)
+        await context.body(MAX_PATCH_BYTES)
 
-        async def action(attempt: Attempt[Document] | None) -> Document:
+        async def action(attempt: IdempotentRequest[Document] | None) -> Document:
             return await self._documents.delete(
-                exchange.caller, exchange.params["id"], precondition, attempt
+                context.caller, context.params["id"], precondition, attempt
             )
 
-        return await self._write(exchange, lambda _: Answer(204, {}, b""), action)
+        return await self._write(context, lambda _: StoredResponse(204, {}, b""), action)
 
-    async def restore(self, exchange: Exchange) -> Reply:
-        precondition = _precondition(exchange)
-        await exchange.body(MAX_PATCH_BYTES)
+    async def restore(self, context: RequestContext) -> Response:
+        precondition = _precondition(context)
+        await context.body(MAX_PATCH_BYTES)
 
-        async def action(attempt: Attempt[Document] | None) -> Document:
+        async def action(attempt: IdempotentRequest[Document] | None) -> Document:
             return await self._documents.restore(
-                exchange.caller, exchange.params["id"], precondition, attempt
+                context.caller, context.params["id"], precondition, attempt
             )
 
-        return await self._write(exchange, _changed, action)
+        return await self._write(context, _changed, action)
 
     async def _write(
-        self, exchange: Exchange, render: Render[Document], action: Action[Document]
-    ) -> Reply:
+        self, context: RequestContext, render: Render[Document], action: Action[Document]
+    ) -> Response:
         """Run a write, and show its answer as far as the caller may see it."""
-        outcome = await self._idempotency.run(exchange, render, action)
+        outcome = await self._idempotency.run(context, render, action)
         answer = outcome.answer
         if outcome.replayed and answer.body:
             # What the first answer showed may have been deleted since, or have expired.
             shown: str = orjson.loads(answer.body)["id"]
-            await self._documents.read(exchange.caller.tenant, shown)
-        if answer.status == 200 and READ not in exchange.caller.scopes:
+            await self._documents.read(context.caller.tenant, shown)
+        if answer.status == 200 and READ not in context.caller.scopes:
             # A document that others may have written. Who creates one has sent all that is in it.
-            answer = Answer(204, answer.headers, b"")
+            answer = StoredResponse(204, answer.headers, b"")
         response = answer_response(answer)
         if outcome.replayed:
             response.headers["Idempotency-Replayed"] = "true"
@@ -156,44 +156,46 @@ class DocumentRoutes:
 
     # --- reading ----------------------------------------------------------------------------
 
-    async def read(self, exchange: Exchange) -> Reply:
-        document = await self._find(exchange)
+    async def read(self, context: RequestContext) -> Response:
+        document = await self._find(context)
         head = {"ETag": document.etag, "Cache-Control": "private, no-cache"}
-        if _not_modified(exchange, document.etag):
-            return Reply(None, 304, head)
-        return Reply(encode(document), 200, head, JSON)
+        if _not_modified(context, document.etag):
+            return Response(None, 304, head)
+        return Response(encode(document), 200, head, JSON)
 
-    async def listed(self, exchange: Exchange) -> Reply:
-        query = exchange.query(_LIST_PARAMETERS, _METADATA_PREFIX)
+    async def listed(self, context: RequestContext) -> Response:
+        query = context.query(_LIST_PARAMETERS, _METADATA_PREFIX)
         limit = _limit(query.pop("limit", None))
         token = query.pop("cursor", None)
         filters = _filters(query)
         below = cursor.decode(token, query) if token is not None else None
         listed = await self._documents.listed(
-            exchange.caller.tenant, filters, below=below, limit=limit
+            context.caller.tenant, filters, below=below, limit=limit
         )
         page = {
             "items": [as_json(document) for document in listed.documents],
             "next_cursor": cursor.encode(listed.position, query) if listed.position else None,
         }
-        return Reply(orjson.dumps(page), 200, {"Cache-Control": "private, no-cache"}, JSON)
+        return Response(orjson.dumps(page), 200, {"Cache-Control": "private, no-cache"}, JSON)
 
-    async def content(self, exchange: Exchange) -> Reply:
-        query = exchange.query(frozenset({"delivery", "disposition"}))
+    async def content(self, context: RequestContext) -> Response:
+        query = context.query(frozenset({"delivery", "disposition"}))
         redirect = _choice(query, "delivery", ("stream", "redirect")) == "redirect"
         inline = _choice(query, "disposition", ("attachment", "inline")) == "inline"
-        document = await self._find(exchange)
-        if _not_modified(exchange, document.content_etag):
-            return Reply(None, 304, _content_head(document, inline))
+        document = await self._find(context)
+        if _not_modified(context, document.content_etag):
+            return Response(None, 304, _content_head(document, inline))
         if redirect:
-            response = self._redirect(exchange, document, inline)
+            response = self._redirect(context, document, inline)
             if response is not None:
                 return response
-        return await self._stream(exchange, document, inline)
+        return await self._stream(context, document, inline)
 
-    def _redirect(self, exchange: Exchange, document: Document, inline: bool) -> Reply | None:
+    def _redirect(
+        self, context: RequestContext, document: Document, inline: bool
+    ) -> Response | None:
         url = self._documents.content_url(
-            exchange.caller.tenant,
+            context.caller.tenant,
             document,
             content_type=document.content_type,
             disposition=_disposition(document, inline),
@@ -202,15 +204,15 @@ class DocumentRoutes:
         if url is None:  # about to expire: the bytes are served here
             return None
         head = {"Location": url, "Cache-Control": "private, no-store"}
-        return Reply(None, 307, head)
+        return Response(None, 307, head)
 
-    async def _stream(self, exchange: Exchange, document: Document, inline: bool) -> Reply:
-        request = exchange.request
+    async def _stream(self, context: RequestContext, document: Document, inline: bool) -> Response:
+        request = context.request
         span = None
         if request.method == "GET":  # RFC 9110, 14.2: ranges are for GET alone
             span = conditions.byte_range(
-                exchange.header("range"),
-                exchange.header("if-range"),
+                context.header("range"),
+                context.header("if-range"),
                 document.content_etag,
                 document.size,
             )
@@ -219,37 +221,37 @@ class DocumentRoutes:
         head["Content-Length"] = str(last - first + 1)
         if span:
             head["Content-Range"] = f"bytes {first}-{last}/{document.size}"
-        response = Reply(None, 206 if span else 200, head, document.content_type)
+        response = Response(None, 206 if span else 200, head, document.content_type)
         if request.method == "HEAD" or document.size == 0:
             return response
-        tenant = exchange.caller.tenant
+        tenant = context.caller.tenant
         if last - first < SHORT_BYTES:
             response.body = await self._documents.short_content(tenant, document, first, last)
             return response
         async with self._documents.content(tenant, document, first, last) as chunks:
-            await exchange.begin(response)
+            await context.begin(response)
             async for chunk in chunks:
                 await response.send(chunk)
         return response
 
-    async def _find(self, exchange: Exchange) -> Document:
-        return await self._documents.read(exchange.caller.tenant, exchange.params["id"])
+    async def _find(self, context: RequestContext) -> Document:
+        return await self._documents.read(context.caller.tenant, context.params["id"])
 
 
 # --- answers --------------------------------------------------------------------------------
 
 
-def _created(document: Document) -> Answer:
+def _created(document: Document) -> StoredResponse:
     head = {"Location": f"/v1/documents/{document.id}", "ETag": document.etag}
-    return Answer(201, head, encode(document))
+    return StoredResponse(201, head, encode(document))
 
 
-def _changed(document: Document) -> Answer:
-    return Answer(200, {"ETag": document.etag}, encode(document))
+def _changed(document: Document) -> StoredResponse:
+    return StoredResponse(200, {"ETag": document.etag}, encode(document))
 
 
-def _replaced(document: Document) -> Answer:
-    return Answer(200, {"ETag": document.content_etag}, encode(document))
+def _replaced(document: Document) -> StoredResponse:
+    return StoredResponse(200, {"ETag": document.content_etag}, encode(document))
 
 
 def _content_head(document: Document, inline: bool) -> dict[str, str]:
@@ -276,16 +278,16 @@ def _disposition(document: Document, inline: bool) -> str:
 # --- what clients ask -----------------------------------------------------------------------
 
 
-def _precondition(exchange: Exchange) -> Precondition:
+def _precondition(context: RequestContext) -> Precondition:
     """The client's condition on the entity tag of what is to be changed."""
-    wanted = conditions.if_match(exchange.list_header("if-match"))
-    unwanted = conditions.if_none_match(exchange.list_header("if-none-match"))
+    wanted = conditions.if_match(context.list_header("if-match"))
+    unwanted = conditions.if_none_match(context.list_header("if-none-match"))
 
     def check(etag: str) -> None:
         try:
             conditions.require(wanted, etag)
         except PreconditionFailed as failed:
-            if READ in exchange.caller.scopes:
+            if READ in context.caller.scopes:
                 raise
             # It names the tag: of a content that is its SHA-256, which is not this key's to know.
             raise PreconditionFailed("If-Match does not hold: there was another write.") from failed
@@ -295,10 +297,10 @@ def _precondition(exchange: Exchange) -> Precondition:
     return check
 
 
-def _not_modified(exchange: Exchange, etag: str) -> bool:
+def _not_modified(context: RequestContext, etag: str) -> bool:
     """RFC 9110, 13.2.2: If-Match first, then If-None-Match."""
-    conditions.require(conditions.if_match(exchange.list_header("if-match")), etag)
-    unwanted = conditions.if_none_match(exchange.list_header("if-none-match"))
+    conditions.require(conditions.if_match(context.list_header("if-match")), etag)
+    unwanted = conditions.if_none_match(context.list_header("if-none-match"))
     return conditions.not_modified(unwanted, etag)
 
 

@@ -17,7 +17,7 @@ from app.documents import ids
 from app.documents.listing import Filters, Listed, list_documents
 from app.documents.models import Change, Document, Intent, object_key
 from app.documents.ports import Conflict, DocumentTable, IntentClosed
-from app.idempotency.models import Attempt, Settled
+from app.idempotency.models import IdempotentRequest, Settlement
 from app.idempotency.ports import IdempotencyTable
 from app.problems import (
     BadDigest,
@@ -70,14 +70,14 @@ class Upload:
 
 
 @dataclass(slots=True)
-class Arrival:
+class PendingUpload:
     """Bytes that are about to arrive in the bucket, and whether some may do so unseen."""
 
     intent: Intent
-    in_doubt: bool = False
+    unconfirmed: bool = False
 
-    def doubt(self) -> None:
-        self.in_doubt = True
+    def mark_unconfirmed(self) -> None:
+        self.unconfirmed = True
 
 
 def now_ms() -> int:
@@ -175,10 +175,14 @@ class Documents:
     # --- writing ----------------------------------------------------------------------------
 
     async def create(
-        self, caller: Caller, draft: Draft, upload: Upload, attempt: Attempt[Document] | None
+        self,
+        caller: Caller,
+        draft: Draft,
+        upload: Upload,
+        attempt: IdempotentRequest[Document] | None,
     ) -> Document:
         document_id = self._ids.new()
-        arrival, stored = await self._receive(caller.tenant, document_id, upload, attempt)
+        pending, stored = await self._receive(caller.tenant, document_id, upload, attempt)
         created = ids.millisecond(document_id)
         write_id = new_write_id()
         document = Document(
@@ -189,19 +193,19 @@ class Documents:
             sha256=stored.sha256,
             revision=1,
             version=1,
-            content_id=arrival.intent.write_id,
+            content_id=pending.intent.write_id,
             tags=draft.tags,
             metadata_json=draft.metadata_json,
             created_at=created,
             updated_at=created,
             expires_at=draft.expires_at,
             created_by=caller.key_id,
-            writes=write_id,
+            recent_write_ids=write_id,
         )
         commit = self._commit(
-            caller, write_id, None, document, arrival.intent, attempt, stored.sha256
+            caller, write_id, None, document, pending.intent, attempt, stored.sha256
         )
-        await self._tasks.shielded(self._commit_bytes(caller, arrival, commit))
+        await self._tasks.shielded(self._commit_bytes(caller, pending, commit))
         return document
 
     async def replace(
@@ -211,13 +215,13 @@ class Documents:
         content_type: str | None,
         upload: Upload,
         precondition: Precondition,
-        attempt: Attempt[Document] | None,
+        attempt: IdempotentRequest[Document] | None,
     ) -> Document:
         """A new version of the content. `precondition` is given the content's entity tag; without
         a `content_type` the document's stays."""
         before = await self.read(caller.tenant, document_id)
         precondition(before.content_etag)  # before the bytes: a lost race need not upload them
-        arrival, stored = await self._receive(caller.tenant, document_id, upload, attempt)
+        pending, stored = await self._receive(caller.tenant, document_id, upload, attempt)
 
         def decide(current: Document, now: int) -> Document:
             _require_readable(current, now)
@@ -229,13 +233,13 @@ class Documents:
                 sha256=stored.sha256,
                 composite=None,
                 version=current.version + 1,
-                content_id=arrival.intent.write_id,
+                content_id=pending.intent.write_id,
             )
 
         commit = self._change(
-            caller, document_id, decide, attempt, intent=arrival.intent, body_sha256=stored.sha256
+            caller, document_id, decide, attempt, intent=pending.intent, body_sha256=stored.sha256
         )
-        return await self._tasks.shielded(self._commit_bytes(caller, arrival, commit))
+        return await self._tasks.shielded(self._commit_bytes(caller, pending, commit))
 
     async def patch(
         self,
@@ -243,7 +247,7 @@ class Documents:
         document_id: str,
         apply: Callable[[Document, int], Document],
         precondition: Precondition,
-        attempt: Attempt[Document] | None,
+        attempt: IdempotentRequest[Document] | None,
         body_sha256: str,
     ) -> Document:
         """`apply` merges the client's patch into whatever revision is the newest."""
@@ -262,7 +266,7 @@ class Documents:
         caller: Caller,
         document_id: str,
         precondition: Precondition,
-        attempt: Attempt[Document] | None,
+        attempt: IdempotentRequest[Document] | None,
     ) -> Document:
         def decide(current: Document, now: int) -> Document:
             _require_readable(current, now)
@@ -278,7 +282,7 @@ class Documents:
         caller: Caller,
         document_id: str,
         precondition: Precondition,
-        attempt: Attempt[Document] | None,
+        attempt: IdempotentRequest[Document] | None,
     ) -> Document:
         def decide(current: Document, now: int) -> Document | None:
             if not current.restorable(now):
@@ -297,7 +301,7 @@ class Documents:
         caller: Caller,
         document_id: str,
         decide: Decision,
-        attempt: Attempt[Document] | None,
+        attempt: IdempotentRequest[Document] | None,
         *,
         intent: Intent | None = None,
         body_sha256: str = EMPTY_SHA256,
@@ -330,7 +334,7 @@ class Documents:
         before: Document | None,
         after: Document,
         intent: Intent | None,
-        attempt: Attempt[Document] | None,
+        attempt: IdempotentRequest[Document] | None,
         body_sha256: str,
     ) -> None:
         change = Change(
@@ -340,7 +344,7 @@ class Documents:
             after=after,
             intent=intent,
             claim=attempt.claim if attempt else None,
-            settled=Settled(attempt.render(after), body_sha256) if attempt else None,
+            settled=Settlement(attempt.render(after), body_sha256) if attempt else None,
         )
         with _committing(attempt):
             await self._table.commit(caller.tenant, change)
@@ -349,33 +353,37 @@ class Documents:
         self,
         tenant: Tenant,
         document: Document,
-        attempt: Attempt[Document] | None,
+        attempt: IdempotentRequest[Document] | None,
         body_sha256: str,
     ) -> None:
         if attempt is not None:
-            outcome = Settled(attempt.render(document), body_sha256)
+            outcome = Settlement(attempt.render(document), body_sha256)
             with _committing(attempt):
                 await self._idempotency.settle_claim(tenant, attempt.claim, outcome)
 
     # --- bytes ------------------------------------------------------------------------------
 
     async def _receive(
-        self, tenant: Tenant, document_id: str, upload: Upload, attempt: Attempt[Document] | None
-    ) -> tuple[Arrival, StoredObject]:
+        self,
+        tenant: Tenant,
+        document_id: str,
+        upload: Upload,
+        attempt: IdempotentRequest[Document] | None,
+    ) -> tuple[PendingUpload, StoredObject]:
         """Announce the bytes, store them, compare their digest. On any failure they are removed."""
         intent = Intent(new_write_id(), document_id, now_ms() + INTENT_SECONDS * 1000)
-        arrival = Arrival(intent)
+        pending = PendingUpload(intent)
         try:
             await self._table.open_intent(tenant, intent)
         except OutcomeUnknown as unknown:  # of the intent, not of what the client asked for
-            self._tasks.background(self._abandon(tenant, arrival))
+            self._tasks.background(self._rollback_upload(tenant, pending))
             raise Unavailable(unknown.detail, unknown.retry_after) from unknown
         key = object_key(tenant, document_id, intent.write_id)
         begun = now_ms()
-        heartbeat = _Heartbeat(lambda: self._stay_alive(tenant, intent, attempt, begun))
+        heartbeat = _Heartbeat(lambda: self._renew_leases(tenant, intent, attempt, begun))
         try:
             stored = await self._objects.put(
-                key, upload.body, length=upload.length, in_doubt=arrival.doubt
+                key, upload.body, length=upload.length, unconfirmed=pending.mark_unconfirmed
             )
             if upload.sha256 is not None and stored.sha256 != upload.sha256.hex():
                 raise BadDigest(
@@ -383,15 +391,19 @@ class Documents:
                     "Nothing was stored; send them again."
                 )
         except BaseException:
-            self._tasks.background(self._abandon(tenant, arrival))
+            self._tasks.background(self._rollback_upload(tenant, pending))
             raise
         finally:
             heartbeat.stop()
         deadline.start(self._deadline_seconds)  # the upload's own time does not count
-        return arrival, stored
+        return pending, stored
 
-    async def _stay_alive(
-        self, tenant: Tenant, intent: Intent, attempt: Attempt[Document] | None, extended: int
+    async def _renew_leases(
+        self,
+        tenant: Tenant,
+        intent: Intent,
+        attempt: IdempotentRequest[Document] | None,
+        extended: int,
     ) -> None:
         """Extend the intent and the claim while bytes arrive. Once either is lost the commit
         will be refused, so there is nothing more to do here."""
@@ -410,7 +422,9 @@ class Documents:
                 log.warning("a heartbeat failed", extra={"reason": str(error)})
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
-    async def _commit_bytes(self, caller: Caller, arrival: Arrival, commit: Awaitable[T]) -> T:
+    async def _commit_bytes(
+        self, caller: Caller, pending: PendingUpload, commit: Awaitable[T]
+    ) -> T:
         """Commit what has been stored; if that is refused, remove the bytes."""
         try:
             return await commit
@@ -419,14 +433,14 @@ class Documents:
         except (Refused, Unavailable, Problem) as refused:
             # Only these are a definite no. After anything else, the end of the process included,
             # the commit may yet turn out to have happened.
-            self._tasks.background(self._abandon(caller.tenant, arrival))
+            self._tasks.background(self._rollback_upload(caller.tenant, pending))
             if isinstance(refused, IntentClosed):
                 raise Overloaded(
                     "The upload took too long to be committed. Send it again.", retry_after=1
                 ) from refused
             raise
 
-    async def _abandon(self, tenant: Tenant, arrival: Arrival) -> None:
+    async def _rollback_upload(self, tenant: Tenant, pending: PendingUpload) -> None:
         """Remove what a write that was not committed has left, in the sweeper's own order: only
         after the intent is `reaping` can no commit come any more.
 
@@ -434,14 +448,16 @@ class Documents:
         Where a call was never answered, it may yet be carried out: the intent stays, so that the
         sweeper comes once more when it has lapsed.
         """
-        intent = arrival.intent
+        intent = pending.intent
         deadline.start(deadline.DEFAULT_SECONDS)
         reaped = await self._table.reap_intent(tenant, intent)
-        if not reaped and await self._table.names(tenant, intent.document_id, intent.write_id):
+        if not reaped and await self._table.is_referenced(
+            tenant, intent.document_id, intent.write_id
+        ):
             log.error("a refused write was committed", extra={"document": intent.document_id})
             return
         await self._objects.discard(object_key(tenant, intent.document_id, intent.write_id))
-        if not arrival.in_doubt:
+        if not pending.unconfirmed:
             await self._table.drop_intent(tenant, intent)
 
     async def _find(self, tenant: Tenant, document_id: str) -> Document | None:
@@ -473,12 +489,12 @@ def _next_revision(before: Document, after: Document, write_id: str, now: int) -
         after,
         revision=before.revision + 1,
         updated_at=max(now, before.updated_at),
-        writes=before.remembering(write_id),
+        recent_write_ids=before.remembering(write_id),
     )
 
 
 @contextmanager
-def _committing(attempt: Attempt[Document] | None) -> Iterator[None]:
+def _committing(attempt: IdempotentRequest[Document] | None) -> Iterator[None]:
     """Only a definite no ends the state in which the outcome may be a success."""
     if attempt is None:
         yield

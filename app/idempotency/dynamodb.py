@@ -8,9 +8,9 @@ from datetime import datetime
 import orjson
 
 from app.aws.attributes import Item, number, text
-from app.aws.dynamodb import Refusal
+from app.aws.dynamodb import ConditionFailed
 from app.aws.table import OLD_ITEM, Table
-from app.idempotency.models import Answer, Claim, Settled
+from app.idempotency.models import Claim, Settlement, StoredResponse
 from app.idempotency.ports import ClaimLost, ClaimTaken
 from app.maintenance.ports import GivenAnswer, ItemKind
 from app.records import Tenant
@@ -50,7 +50,7 @@ class DynamoIdempotency(Table):
                     "ReturnValuesOnConditionCheckFailure": OLD_ITEM,
                 },
             )
-        except Refusal as refusal:
+        except ConditionFailed as refusal:
             await self._taken(tenant, claim, refusal.body.get("Item"), now)
 
     async def _taken(self, tenant: Tenant, claim: Claim, old: Item | None, now: int) -> None:
@@ -74,13 +74,13 @@ class DynamoIdempotency(Table):
                     **_owned(claim, {":ends": number(ends)}),
                 },
             )
-        except Refusal as refusal:
+        except ConditionFailed as refusal:
             raise ClaimLost from refusal
 
-    async def settle_claim(self, tenant: Tenant, claim: Claim, settled: Settled) -> None:
+    async def settle_claim(self, tenant: Tenant, claim: Claim, settled: Settlement) -> None:
         try:
             await self._client.call("UpdateItem", settlement(self._table, tenant, claim, settled))
-        except Refusal as refusal:
+        except ConditionFailed as refusal:
             held = await self._get(claim_key(tenant, claim.key))
             if not held or held["owner"]["S"] != claim.owner:
                 raise ClaimLost from refusal
@@ -93,7 +93,7 @@ class DynamoIdempotency(Table):
         }
         try:
             await self._client.call("DeleteItem", payload)
-        except Refusal:
+        except ConditionFailed:
             return  # taken over, settled or gone: not ours to give back
 
     async def forget_answer(self, answer: GivenAnswer) -> bool:
@@ -108,12 +108,12 @@ class DynamoIdempotency(Table):
                     "ExpressionAttributeValues": {":owner": text(answer.owner)},
                 },
             )
-        except Refusal:
+        except ConditionFailed:
             return False
         return True
 
 
-def settlement(table: str, tenant: Tenant, claim: Claim, settled: Settled) -> Item:
+def settlement(table: str, tenant: Tenant, claim: Claim, settled: Settlement) -> Item:
     return {
         "TableName": table,
         "Key": claim_key(tenant, claim.key),
@@ -160,17 +160,17 @@ def claim_item(tenant: Tenant, claim: Claim, lease_ends: int, expires: int) -> I
     }
 
 
-def settled(item: Item) -> Settled | None:
+def settled(item: Item) -> Settlement | None:
     if item["state"]["S"] != "settled":
         return None
     answer = orjson.loads(item["answer"]["S"])
-    return Settled(
-        Answer(answer["status"], answer["headers"], answer["body"].encode()),
+    return Settlement(
+        StoredResponse(answer["status"], answer["headers"], answer["body"].encode()),
         item["body_sha256"]["S"],
     )
 
 
-def settled_values(outcome: Settled) -> Item:
+def settled_values(outcome: Settlement) -> Item:
     answer = {
         "status": outcome.answer.status,
         "headers": outcome.answer.headers,

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StoredResponse:
     """The first answer to a request with an idempotency key, as it will be given again."""
 
     status: int
@@ -31,18 +31,18 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class Settlement:
     """How a claimed request ended: its answer, and the SHA-256 (hex) of the body it had."""
 
-    answer: Answer
+    answer: StoredResponse
     body_sha256: str
 
 
 @dataclass(slots=True)
-class Attempt(Generic[T]):
+class IdempotentRequest(Generic[T]):
     """`render` gives the answer that will be recorded with the commit. While `committing`, the
     outcome may be a success, and the claim must not be given back."""
 
     claim: Claim
-    render: Callable[[T], Answer]
+    render: Callable[[T], StoredResponse]
     committing: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from app.idempotency.models import Claim, Settled
+from app.idempotency.models import Claim, Settlement
 from app.records import Tenant
 from app.storage.errors import Refused
 
@@ -16,7 +16,7 @@ class ClaimLost(Refused):
 class ClaimTaken(Exception):
     """The idempotency key is held: by a running request, or by one that has been answered."""
 
-    def __init__(self, fingerprint: str, settled: Settled | None, retry_after: int) -> None:
+    def __init__(self, fingerprint: str, settled: Settlement | None, retry_after: int) -> None:
         super().__init__("the idempotency key is taken")
         self.fingerprint = fingerprint
         self.settled = settled
@@ -32,7 +32,7 @@ class IdempotencyTable(Protocol):
         """Show that the owner is alive; raises `ClaimLost`."""
         ...
 
-    async def settle_claim(self, tenant: Tenant, claim: Claim, settled: Settled) -> None:
+    async def settle_claim(self, tenant: Tenant, claim: Claim, settled: Settlement) -> None:
         """Record the answer of a request that changed nothing; raises `ClaimLost`."""
         ...
 

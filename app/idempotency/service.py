@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from app.idempotency.fields import idempotency_key
-from app.idempotency.models import Answer, Attempt, Claim
+from app.idempotency.models import Claim, IdempotentRequest, StoredResponse
 from app.idempotency.ports import ClaimLost, ClaimTaken, IdempotencyTable
 from app.problems import IdempotencyMismatch, RequestInProgress
 from app.records import Tenant, new_write_id
-from app.server.http1 import Reply
+from app.server.http1 import Response
 from app.storage import deadline
 from app.storage.errors import OutcomeUnknown, StorageError, Unavailable
 from app.tasks import Tasks
-from app.web.context import JSON, Exchange
+from app.web.context import JSON, RequestContext
 
 log = logging.getLogger("strongroom.http")
 
@@ -38,8 +38,8 @@ _RELEASE_SECONDS = 2.0
 
 T = TypeVar("T")
 # What is recorded of a result, and what brings it about.
-Render = Callable[[T], Answer]
-Action = Callable[[Attempt[T] | None], Awaitable[T]]
+Render = Callable[[T], StoredResponse]
+Action = Callable[[IdempotentRequest[T] | None], Awaitable[T]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Outcome:
     """The whole answer to a write. What of it the caller may see is the feature's to decide: a
     replay may be asked for by another key of the tenant, and long after."""
 
-    answer: Answer
+    answer: StoredResponse
     replayed: bool = False
 
 
@@ -59,25 +59,27 @@ class Idempotency:
         self._tasks = tasks
         self._max_body = max_body
 
-    async def run(self, exchange: Exchange, render: Render[T], action: Action[T]) -> Outcome:
+    async def run(self, context: RequestContext, render: Render[T], action: Action[T]) -> Outcome:
         """The answer to `action`, or to the first request that used the same key."""
-        key = idempotency_key(exchange.header("idempotency-key"))
+        key = idempotency_key(context.header("idempotency-key"))
         if key is None:
             return Outcome(render(await action(None)))
         claim = Claim(
-            hashlib.sha256(key.encode()).hexdigest(), new_write_id(), _fingerprint(exchange)
+            hashlib.sha256(key.encode()).hexdigest(), new_write_id(), _fingerprint(context)
         )
         try:
-            await self._table.claim(exchange.caller.tenant, claim)
+            await self._table.claim(context.caller.tenant, claim)
         except ClaimTaken as taken:
-            return await self._replay(exchange, claim, taken)
+            return await self._replay(context, claim, taken)
         except OutcomeUnknown as unknown:  # of the claim: what was asked for has not begun
-            self._tasks.background(self._release(exchange.caller.tenant, claim))
+            self._tasks.background(self._release(context.caller.tenant, claim))
             raise Unavailable(unknown.detail, unknown.retry_after) from unknown
-        return await self._first(exchange, Attempt(claim, render), action)
+        return await self._first(context, IdempotentRequest(claim, render), action)
 
-    async def _first(self, exchange: Exchange, attempt: Attempt[T], action: Action[T]) -> Outcome:
-        tenant = exchange.caller.tenant
+    async def _first(
+        self, context: RequestContext, attempt: IdempotentRequest[T], action: Action[T]
+    ) -> Outcome:
+        tenant = context.caller.tenant
         try:
             result = await action(attempt)
         except ClaimLost as lost:
@@ -102,25 +104,25 @@ class Idempotency:
         except StorageError as error:
             log.warning("a key was not given back", extra={"reason": str(error)})
 
-    async def _replay(self, exchange: Exchange, claim: Claim, taken: ClaimTaken) -> Outcome:
+    async def _replay(self, context: RequestContext, claim: Claim, taken: ClaimTaken) -> Outcome:
         if taken.fingerprint != claim.fingerprint:
             raise _mismatch()
         if taken.settled is None:
             raise _in_progress(taken.retry_after)
-        if await exchange.body_sha256(self._max_body) != taken.settled.body_sha256:
+        if await context.body_sha256(self._max_body) != taken.settled.body_sha256:
             raise _mismatch()
         return Outcome(taken.settled.answer, replayed=True)
 
 
-def _fingerprint(exchange: Exchange) -> str:
-    request = exchange.request
-    length = exchange.content_length
+def _fingerprint(context: RequestContext) -> str:
+    request = context.request
+    length = context.content_length
     parts = [
         request.method,
         request.path,
         request.query_string,
         "chunked" if length is None else str(length),
-        *(f"{name}:{exchange.list_header(name) or ''}" for name in _DECLARED),
+        *(f"{name}:{context.list_header(name) or ''}" for name in _DECLARED),
     ]
     # Length-prefixed, so that no two lists of parts give the same text.
     text = "".join(f"{len(part)}:{part}" for part in parts)
@@ -140,6 +142,6 @@ def _in_progress(retry_after: int) -> RequestInProgress:
     )
 
 
-def answer_response(answer: Answer) -> Reply:
+def answer_response(answer: StoredResponse) -> Response:
     """A recorded or fresh answer as a response."""
-    return Reply(answer.body, answer.status, {**answer.headers}, JSON if answer.body else None)
+    return Response(answer.body, answer.status, {**answer.headers}, JSON if answer.body else None)

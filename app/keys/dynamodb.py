@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.aws.attributes import Item, moment, number, text
-from app.aws.dynamodb import Refusal
+from app.aws.dynamodb import ConditionFailed
 from app.aws.table import Table
 from app.keys.models import ApiKey
 from app.maintenance.ports import ItemKind
@@ -44,7 +44,7 @@ class DynamoKeys(Table):
                     "ExpressionAttributeValues": {":now": number(now)},
                 },
             )
-        except Refusal:
+        except ConditionFailed:
             return None
         return await self.read_key(key_id)
 

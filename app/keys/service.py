@@ -104,7 +104,7 @@ class _Bucket:
         self._tokens = float(burst)
         self._filled_at = time.monotonic()
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         now = time.monotonic()
         grown = (now - self._filled_at) * self._per_second
         self._tokens = min(self._burst, self._tokens + grown)
@@ -163,7 +163,7 @@ class Authenticator:
         429, not 503: the objectives and a canary's analysis count what the service fails at, and
         whoever can reach the port must not be able to roll back a release.
         """
-        if not self._found.remembers(key_id) and not self._unknown.take():
+        if not self._found.remembers(key_id) and not self._unknown.acquire():
             self._shed("unknown keys")
             raise RateLimited(
                 "Too many unknown API keys are being tried, so this one was not looked up. Send "

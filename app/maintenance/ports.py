@@ -105,7 +105,7 @@ class UpkeepTable(Protocol):
         """The document in whatever state, read consistently."""
         ...
 
-    async def names(self, tenant: Tenant, document_id: str, write_id: str) -> bool:
+    async def is_referenced(self, tenant: Tenant, document_id: str, write_id: str) -> bool:
         """See `DocumentTable.names`."""
         ...
 

@@ -33,7 +33,7 @@ from app.maintenance.ports import Check, Finding, Found, GivenAnswer, OpenIntent
 from app.maintenance.verify import Save, Verification, Verifier, _name, _readable
 from app.records import Tenant, new_write_id
 from app.storage.errors import ObjectMissing, ObjectUnreadable
-from app.storage.objects import KeptVersion, ObjectHistory
+from app.storage.objects import ObjectHistory, ObjectVersion
 from app.usage.models import Usage
 
 _COMPLETED = frozenset({"version-missing", "entry-missing"})
@@ -72,7 +72,7 @@ class Restoration(Verification):
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class RestoreOptions:
     """What only people can decide. Times are epoch milliseconds.
 
     `keep_keys`: the keys that are alive have been looked at. `revoke_created_before`: those are
@@ -105,7 +105,7 @@ class Restorer(Verifier):
         save: Save = lambda state: None,
         content: bool = True,
         bytes_per_second: int = 0,
-        wishes: Wishes | None = None,
+        restore_options: RestoreOptions | None = None,
         restored_to: int | None = None,
         dry_run: bool = False,
         checks: Mapping[type[Any], Check] | None = None,
@@ -120,7 +120,7 @@ class Restorer(Verifier):
             bytes_per_second=bytes_per_second,
             checks=checks,
         )
-        self._wishes = wishes or Wishes()
+        self._restore_options = restore_options or RestoreOptions()
         self._restored_to = restored_to
         self._dry_run = dry_run
         if restored_to is not None:
@@ -193,13 +193,13 @@ class Restorer(Verifier):
         later = self._restored_to is not None and key.created_at > self._restored_to
         if later or not key.valid(self._clock()):
             return []
-        there = self._wishes.keys_elsewhere
+        there = self._restore_options.keys_elsewhere
         same = await there.read_key(key.id) if there else None
         if same is not None:
             revoked_at = same.revoked_at
-        elif key.created_at < self._wishes.revoke_created_before:
+        elif key.created_at < self._restore_options.revoke_created_before:
             revoked_at = self._clock()
-        elif self._wishes.keep_keys:
+        elif self._restore_options.keep_keys:
             revoked_at = None
         else:
             detail = f"tenant {key.tenant.id}, of {_when(key.created_at)}: revoked since?"
@@ -227,7 +227,7 @@ class Restorer(Verifier):
         key = object_key(tenant, document.id, document.content_id)
         if not await self._objects.remains(key):
             return []  # purged since, so it had not been
-        postpone_to = self._wishes.postpone_to
+        postpone_to = self._restore_options.postpone_to
         if postpone_to is None:
             detail = "deleted then; if it was brought back since, `sweep` must not purge it"
             return [Finding("purge-due", _name(tenant, document.id), detail)]
@@ -241,7 +241,7 @@ class Restorer(Verifier):
             document,
             purge_after=moment,
             revision=document.revision + 1,
-            writes=document.remembering(write_id),
+            recent_write_ids=document.remembering(write_id),
         )
         change = Change(write_id=write_id, author="restore", before=document, after=after)
         try:
@@ -288,7 +288,7 @@ class Restorer(Verifier):
         if right is None:
             return False
         if right is objects[0]:
-            await self._unhide(key, kept)
+            await self._remove_delete_markers(key, kept)
             self.state.unhidden += not right.latest
             return True
         try:
@@ -300,29 +300,29 @@ class Restorer(Verifier):
         return True
 
     async def _right(
-        self, key: str, objects: list[KeptVersion], version: Version
-    ) -> KeptVersion | None:
+        self, key: str, objects: list[ObjectVersion], version: Version
+    ) -> ObjectVersion | None:
         for one in objects:
             if one.size == version.size and await self._is_right(key, one, version):
                 return one
         return None
 
-    async def _is_right(self, key: str, one: KeptVersion, version: Version) -> bool:
+    async def _is_right(self, key: str, one: ObjectVersion, version: Version) -> bool:
         if version.checksum.algorithm != "sha256":
             return True  # nothing can be told but the size, here as in `verify`
         digest = hashlib.sha256()
         try:
-            async for chunk in self._objects.open_kept(key, one):
+            async for chunk in self._objects.open_version(key, one):
                 digest.update(chunk)
                 await self._pace.spend(len(chunk))
         except (ObjectMissing, ObjectUnreadable):  # archived, for one
             return False
         return digest.hexdigest() == version.checksum.value
 
-    async def _unhide(self, key: str, kept: list[KeptVersion]) -> None:
+    async def _remove_delete_markers(self, key: str, kept: list[ObjectVersion]) -> None:
         """Remove markers until none is the newest."""
         while not self._dry_run and (on_top := [o for o in kept if o.latest and o.size is None]):
-            await self._objects.unhide(key, on_top[0])
+            await self._objects.remove_delete_marker(key, on_top[0])
             kept = await self._objects.history(key)
 
     async def _unreferenced(self, key: str) -> list[Finding]:

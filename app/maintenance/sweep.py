@@ -88,7 +88,7 @@ class Sweeper:
         opened = await self._table.reap_lapsed(write_id, self._clock())
         if opened is None:
             return  # committed, or its writer is alive
-        if await self._table.names(opened.tenant, opened.intent.document_id, write_id):
+        if await self._table.is_referenced(opened.tenant, opened.intent.document_id, write_id):
             # Committed: a put of the intent whose answer was given up arrived after the commit.
             await self._table.drop_intent(opened.tenant, opened.intent)
             return

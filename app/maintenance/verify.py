@@ -299,7 +299,7 @@ class Verifier:
         tenant, document_id, write_id = parsed
         if await self._table.read_intent(write_id) is not None:
             return []
-        if await self._table.names(tenant, document_id, write_id):
+        if await self._table.is_referenced(tenant, document_id, write_id):
             return []
         if not await self._objects.remains(key):
             return []

@@ -15,14 +15,14 @@ from math import inf
 from time import monotonic
 
 from app.problems import Overloaded, RequestTimeout
-from app.server.protocol import Mark, Phase, Protocol
+from app.server.protocol import ConnectionState, ProgressSnapshot, Protocol
 
 log = logging.getLogger("strongroom.clients")
 
 # Beyond the bound so many are still heard out, to be told why they are refused; and /livez and
 # /readyz are answered, because an orchestrator that cannot ask restarts.
-SURPLUS_CONNECTIONS = 256
-_SURPLUS_SECONDS = 5.0
+OVER_LIMIT_CONNECTIONS = 256
+_OVER_LIMIT_SECONDS = 5.0
 # Every backend call has a limit of its own; this is for what none of them foresaw.
 _STUCK_SECONDS = 120.0
 _LONGEST_LOOK_SECONDS = 1.0
@@ -62,7 +62,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class ClientTimeouts:
     """How long clients are waited for, in seconds, and how many they may be.
 
     `head_seconds`: from the first byte of a request's head to its last, and for a new connection
@@ -77,21 +77,21 @@ class Patience:
     max_connections: int
 
 
-class Clients:
+class ConnectionManager:
     """The connections. `cut` is told why one was cut off: a short word."""
 
-    def __init__(self, patience: Patience, cut: Callable[[str], None]) -> None:
+    def __init__(self, timeouts: ClientTimeouts, cut: Callable[[str], None]) -> None:
         self.load = Load()
-        self.patience = patience
-        self.phases = dict.fromkeys(Phase, 0)  # as of the last look
+        self.timeouts = timeouts
+        self.phases = dict.fromkeys(ConnectionState, 0)  # as of the last look
         self._cut = cut
         self._connections: Collection[Protocol] = ()
         self._spare: list[Protocol] = []  # those that may give way, the first to go last
         self._spare_as_of = -inf
         self._timer: asyncio.TimerHandle | None = None
-        shortest = min(patience.head_seconds, patience.idle_seconds, patience.keep_alive_seconds)
+        shortest = min(timeouts.head_seconds, timeouts.idle_seconds, timeouts.keep_alive_seconds)
         self._look_seconds = min(_LONGEST_LOOK_SECONDS, shortest / 4)
-        self._window_bytes = max(1.0, patience.bytes_per_second * patience.idle_seconds)
+        self._window_bytes = max(1.0, timeouts.bytes_per_second * timeouts.idle_seconds)
 
     @property
     def open(self) -> int:
@@ -110,10 +110,10 @@ class Clients:
 
     def arrived(self, connection: Protocol) -> None:
         """A new connection. Where there are too many, one that asks for nothing gives way."""
-        if self.open <= self.patience.max_connections or self._make_room():
+        if self.open <= self.timeouts.max_connections or self._make_room():
             return
-        connection.surplus = True
-        if self.open > self.patience.max_connections + SURPLUS_CONNECTIONS:
+        connection.over_limit = True
+        if self.open > self.timeouts.max_connections + OVER_LIMIT_CONNECTIONS:
             self._cut("connections")
             connection.abort()  # type: ignore[no-untyped-call]
 
@@ -145,13 +145,13 @@ class Clients:
         has not come for a while, then idle ones, then those that have just begun; among them
         the oldest. A connection whose request has come whole stays."""
         phase = connection.phase
-        if phase is Phase.LINGER:
+        if phase is ConnectionState.LINGER:
             return _LINGERS, connection.idle_since
-        if phase is Phase.HEAD:  # whether more of it has just come or not
+        if phase is ConnectionState.HEAD:  # whether more of it has just come or not
             mark = connection.mark
             known = mark is not None and (mark.phase, mark.number) == (phase, connection.number)
             since = mark.since if known and mark is not None else now
-        elif phase is not Phase.IDLE or not connection.quiet():
+        elif phase is not ConnectionState.IDLE or not connection.quiet():
             return None
         else:
             since = connection.idle_since
@@ -165,7 +165,7 @@ class Clients:
         """Close connections on which nothing has come for so long."""
         now = monotonic()
         for connection in list(self._connections):
-            if connection.phase is not Phase.IDLE:
+            if connection.phase is not ConnectionState.IDLE:
                 connection.busy()
             elif now - connection.idle_since >= seconds and connection.quiet():
                 connection.close()
@@ -173,7 +173,7 @@ class Clients:
     def refuse_unfinished(self) -> None:
         """Refuse the requests that have not come whole."""
         for connection in list(self._connections):
-            if connection.phase in (Phase.HEAD, Phase.BODY):
+            if connection.phase in (ConnectionState.HEAD, ConnectionState.BODY):
                 connection.refuse(Overloaded("The service is shutting down. Send it again."))
 
     # --- how long ---------------------------------------------------------------------------
@@ -185,50 +185,50 @@ class Clients:
     def _look(self) -> None:
         self._again()
         now = monotonic()
-        phases = dict.fromkeys(Phase, 0)
+        phases = dict.fromkeys(ConnectionState, 0)
         for connection in list(self._connections):
             phase = connection.phase
             phases[phase] += 1
-            if phase is Phase.IDLE:
+            if phase is ConnectionState.IDLE:
                 self._judge_idle(connection, now)
             else:
-                if phase is not Phase.LINGER:  # it has a clock of its own
+                if phase is not ConnectionState.LINGER:  # it has a clock of its own
                     connection.busy()
                     self._judge(connection, phase, now)
         self.phases.update(phases)
         self._spare.clear()
-        if self.open * 10 > self.patience.max_connections * 9:
+        if self.open * 10 > self.timeouts.max_connections * 9:
             self._find_spare(now)
 
     def _judge_idle(self, connection: Protocol, now: float) -> None:
-        limit = self.patience.keep_alive_seconds
+        limit = self.timeouts.keep_alive_seconds
         if not connection.number:
             limit = self._head_seconds(connection)
         if now - connection.idle_since > limit and connection.quiet():
             connection.close()
 
-    def _judge(self, connection: Protocol, phase: Phase, now: float) -> None:
+    def _judge(self, connection: Protocol, phase: ConnectionState, now: float) -> None:
         mark, moved = connection.mark, connection.moved()
         if mark is None or mark.phase is not phase or mark.number != connection.number:
-            connection.mark = Mark(phase, connection.number, now, moved)
+            connection.mark = ProgressSnapshot(phase, connection.number, now, moved)
             return
         waited = now - mark.since
-        if phase is Phase.HEAD:
+        if phase is ConnectionState.HEAD:
             if waited > self._head_seconds(connection):
                 self._refuse(connection, phase, "The request's head took too long to arrive.")
-        elif phase is Phase.WORK:
+        elif phase is ConnectionState.WORK:
             if moved > mark.moved:  # the slower side is ours, but it gets on
-                connection.mark = Mark(phase, connection.number, now, moved)
+                connection.mark = ProgressSnapshot(phase, connection.number, now, moved)
             elif waited > _STUCK_SECONDS:
                 self._cut(phase.value)
                 connection.give_up()
         elif moved - mark.moved >= self._window_bytes:
-            connection.mark = Mark(phase, connection.number, now, moved)
-        elif waited > self.patience.idle_seconds:
+            connection.mark = ProgressSnapshot(phase, connection.number, now, moved)
+        elif waited > self.timeouts.idle_seconds:
             self._end_slow(connection, phase)
 
-    def _end_slow(self, connection: Protocol, phase: Phase) -> None:
-        if phase is Phase.BODY:
+    def _end_slow(self, connection: Protocol, phase: ConnectionState) -> None:
+        if phase is ConnectionState.BODY:
             self._refuse(
                 connection,
                 phase,
@@ -239,16 +239,16 @@ class Clients:
             self._cut(phase.value)
             connection.abort()  # type: ignore[no-untyped-call]
 
-    def _refuse(self, connection: Protocol, phase: Phase, detail: str) -> None:
+    def _refuse(self, connection: Protocol, phase: ConnectionState, detail: str) -> None:
         self._cut(phase.value)
         connection.refuse(RequestTimeout(detail))
 
     def _head_seconds(self, connection: Protocol) -> float:
         """Whole while half of all places are free; then less and less, down to a tenth."""
-        limit = self.patience.head_seconds
-        free = 1 - self.open / self.patience.max_connections
+        limit = self.timeouts.head_seconds
+        free = 1 - self.open / self.timeouts.max_connections
         limit *= min(1.0, max(0.1, 2 * free))
-        return min(limit, _SURPLUS_SECONDS) if connection.surplus else limit
+        return min(limit, _OVER_LIMIT_SECONDS) if connection.over_limit else limit
 
 
 def _rank(found: tuple[int, float, Protocol]) -> tuple[int, float]:

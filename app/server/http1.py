@@ -36,7 +36,7 @@ _LINGER_SILENT_SECONDS = 5.0
 _LINGER_SECONDS = 30.0
 
 
-class Reply(HTTPResponse):
+class Response(HTTPResponse):
     """An answer; each of its headers comes once, so a plain dictionary holds them. What frames
     the body is added when it is sent, but for the `Content-Length` of one that is streamed."""
 
@@ -208,7 +208,7 @@ class Http1(Http):
 
     async def http1_response_header(self, data: bytes, end_stream: bool) -> None:
         """Send the answer's head, and as much of its body as there is."""
-        response = cast("Reply", self.response)
+        response = cast("Response", self.response)
         if self.request_body:
             self._settle_body()
         if not data and response.body:
@@ -223,7 +223,7 @@ class Http1(Http):
             if response.content_type:
                 headers["Content-Type"] = response.content_type
             data = self._frame(headers, data, end_stream)
-        head = put_together(status, headers, keep_alive=self.keep_alive)
+        head = serialize_head(status, headers, keep_alive=self.keep_alive)
         if len(data) > _COPIED_BYTES:
             await self.protocol.send_both(head, data)
         else:
@@ -264,7 +264,7 @@ class Http1(Http):
             self.response_func, self.stage = None, Stage.IDLE
 
 
-def put_together(status: int, headers: dict[str, str], *, keep_alive: bool) -> bytes:
+def serialize_head(status: int, headers: dict[str, str], *, keep_alive: bool) -> bytes:
     """The head of a response, up to and with its empty line. What would break out of a header's
     place is left out."""
     line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} Unknown\r\n"

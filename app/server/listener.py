@@ -23,7 +23,7 @@ _DROP_SYN = b"".join(
 _SETTLE_SECONDS = 0.1
 
 
-async def turn_away(listener: socket.socket) -> None:
+async def stop_accepting(listener: socket.socket) -> None:
     """Let in who has knocked, and nobody else; then the socket can be closed.
 
     Closing it resets every connection that the kernel has established and we have not accepted.

@@ -28,7 +28,7 @@ from app.problems import BadRequest, IncompleteBody, Overloaded, Problem
 from app.server.http1 import Http1
 
 if TYPE_CHECKING:
-    from app.server.connections import Clients
+    from app.server.connections import ConnectionManager
 
 # What a connection whose handler is busy may hold: this much, and one more read.
 _BUFFERED_BYTES = 32 * 1024
@@ -37,7 +37,7 @@ _READ_BYTES = 64 * 1024
 _scratch = memoryview(bytearray(_READ_BYTES))
 
 
-class Phase(Enum):
+class ConnectionState(Enum):
     """What a connection waits for."""
 
     IDLE = "idle"  # the client, for its next request
@@ -49,11 +49,11 @@ class Phase(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class ProgressSnapshot:
     """Where a connection was when it was last seen to get on: `since` on the monotonic clock,
     `moved` in bytes."""
 
-    phase: Phase
+    phase: ConnectionState
     number: int
     since: float
     moved: int
@@ -72,44 +72,44 @@ class Protocol(HttpProtocol):
         "_refusal",
         "_waiter",
         "mark",
+        "over_limit",
         "received",
         "sent",
         "serving",
-        "surplus",
     )
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._clients: Clients = self.app.ctx.clients
+        self._clients: ConnectionManager = self.app.ctx.clients
         self._ended = False
         self._evicted = False
         self._needs = False  # a handler or parser waits for bytes
         self._refusal: Problem | None = None
         self._waiter: asyncio.Future[None] | None = None  # of who needs bytes
-        self.mark: Mark | None = None
+        self.mark: ProgressSnapshot | None = None
         self.received = 0  # bytes, as `sent`
         self.sent = 0
         self.serving = False  # its request counts as one in flight
-        self.surplus = False  # one too many: it is told so
+        self.over_limit = False  # one too many: it is told so
 
     # --- what it is about -------------------------------------------------------------------
 
     @property
-    def phase(self) -> Phase:
+    def phase(self) -> ConnectionState:
         http: Http1 | None = self.http
         if http is None:
-            return Phase.ANSWER  # the last answer is on its way out
+            return ConnectionState.ANSWER  # the last answer is on its way out
         if http.stage is Stage.REQUEST:
-            return Phase.HEAD
+            return ConnectionState.HEAD
         if http.lingering:
-            return Phase.LINGER
+            return ConnectionState.LINGER
         if http.stage is not Stage.IDLE:
             if self._needs:
-                return Phase.BODY
-            return Phase.WORK if self._can_write.is_set() else Phase.ANSWER
+                return ConnectionState.BODY
+            return ConnectionState.WORK if self._can_write.is_set() else ConnectionState.ANSWER
         # An answer that the kernel still has is not with the client yet.
         left = http.request_body or self._unsent() or self._unacknowledged()
-        return Phase.ANSWER if left else Phase.IDLE
+        return ConnectionState.ANSWER if left else ConnectionState.IDLE
 
     @property
     def number(self) -> int:
@@ -170,7 +170,7 @@ class Protocol(HttpProtocol):
         """Make room for another client: this one's request has not come whole, or it has had its
         response. It is told so, and not waited for."""
         self._evicted = True
-        if self.phase is Phase.HEAD:
+        if self.phase is ConnectionState.HEAD:
             self.refuse(Overloaded("Others waited while this request did not come. Send it again."))
         else:
             self.close()

@@ -14,8 +14,8 @@ from typing import Any
 from sanic import Sanic
 from sanic.server.async_server import AsyncioServer
 
-from app.server.connections import SURPLUS_CONNECTIONS, Clients
-from app.server.listener import turn_away
+from app.server.connections import OVER_LIMIT_CONNECTIONS, ConnectionManager
+from app.server.listener import stop_accepting
 from app.server.protocol import Protocol
 
 log = logging.getLogger("strongroom.server")
@@ -45,7 +45,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 @dataclass(frozen=True, slots=True)
-class Farewell:
+class ShutdownTimeouts:
     """How a server stops, in seconds: `grace` in which new connections are accepted and idle ones
     kept, then `drain` for what is in flight."""
 
@@ -59,16 +59,16 @@ class Server:
     def __init__(
         self,
         app: App,
-        clients: Clients,
+        clients: ConnectionManager,
         listener: socket.socket,
-        farewell: Farewell,
+        shutdown: ShutdownTimeouts,
         stop: asyncio.Event,
     ) -> None:
         """`stop` may be set at any time, and a second time to end the drain."""
         self._app = app
         self._clients = clients
         self._listener = listener
-        self._farewell = farewell
+        self._shutdown = shutdown
         self._stop = stop
 
     async def run(self, ready: Callable[[], Awaitable[None]]) -> None:
@@ -95,7 +95,7 @@ class Server:
         )
         if server is None:
             raise RuntimeError("Sanic gave no server")
-        _allow_files(self._clients.patience.max_connections)
+        _allow_files(self._clients.timeouts.max_connections)
         self._clients.watch(server.connections)
         await server.startup()  # type: ignore[no-untyped-call]
         await server.before_start()  # type: ignore[no-untyped-call]
@@ -111,14 +111,14 @@ class Server:
         every answer, also on idle connections, is the last one of its connection.
         """
         self._clients.load.draining = True
-        grace_ends = monotonic() + self._farewell.grace
+        grace_ends = monotonic() + self._shutdown.grace
         while monotonic() < grace_ends and not self._stop.is_set():
             await asyncio.sleep(_STEP_SECONDS)
-        await turn_away(self._listener)
+        await stop_accepting(self._listener)
         self._stop_listening(server)
-        drain_ends = monotonic() + self._farewell.drain
+        drain_ends = monotonic() + self._shutdown.drain
         while server.connections and monotonic() < drain_ends and not self._stop.is_set():
-            self._clients.close_idle(self._farewell.grace)
+            self._clients.close_idle(self._shutdown.grace)
             await asyncio.sleep(_STEP_SECONDS)
         await self._send_away(server)
 
@@ -144,7 +144,7 @@ class Server:
 
 def _allow_files(connections: int) -> None:
     """Raise the soft limit of open files, which is 1,024 in many places, to what is needed."""
-    wanted = connections + SURPLUS_CONNECTIONS + _OTHER_FILES
+    wanted = connections + OVER_LIMIT_CONNECTIONS + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         raised = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

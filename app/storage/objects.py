@@ -38,7 +38,7 @@ class ObjectStore(Protocol):
         body: AsyncIterator[bytes],
         *,
         length: int | None,
-        in_doubt: Callable[[], None] = lambda: None,
+        unconfirmed: Callable[[], None] = lambda: None,
     ) -> StoredObject:
         """Store `body` under `key`, digesting it on the way.
 
@@ -46,7 +46,7 @@ class ObjectStore(Protocol):
         whole: it goes in parts, drawn from a byte budget. Every part is checked by the store
         against its SHA-256. An exception raised by `body` (a client that went away, a wrong
         digest found at the end) goes on to the caller, who then calls `discard`.
-        `in_doubt` is called if a call was never answered: something of it may arrive later.
+        `unconfirmed` is called if a call was never answered: something of it may arrive later.
         """
         ...
 
@@ -128,7 +128,7 @@ class StoredObjects(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class KeptVersion:
+class ObjectVersion:
     """One of the versions that the bucket keeps under a key; without a `size` it is a marker that
     hides those before it."""
 
@@ -140,19 +140,19 @@ class KeptVersion:
 class ObjectHistory(StoredObjects, Protocol):
     """The bucket, as a restore sees it. Any method may raise `Unavailable`."""
 
-    async def history(self, key: str) -> list[KeptVersion]:
+    async def history(self, key: str) -> list[ObjectVersion]:
         """Objects of this key from the newest to the oldest; markers somewhere among them."""
         ...
 
-    def open_kept(self, key: str, version: KeptVersion) -> AsyncIterator[bytes]:
+    def open_version(self, key: str, version: ObjectVersion) -> AsyncIterator[bytes]:
         """The bytes of one version; raises `ObjectMissing` or `ObjectUnreadable`."""
         ...
 
-    async def unhide(self, key: str, marker: KeptVersion) -> None:
+    async def remove_delete_marker(self, key: str, marker: ObjectVersion) -> None:
         """Remove a marker, and nothing else."""
         ...
 
-    async def renew(self, key: str, version: KeptVersion) -> None:
+    async def renew(self, key: str, version: ObjectVersion) -> None:
         """Put a copy of an older version on top. Those before it are kept, so this is for buckets
         that keep versions alone."""
         ...

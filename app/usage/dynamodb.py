@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 
 from app.aws.attributes import Item, number, text
-from app.aws.dynamodb import Refusal
+from app.aws.dynamodb import ConditionFailed
 from app.aws.table import Table
 from app.maintenance.ports import ItemKind
 from app.records import Tenant
@@ -47,7 +47,7 @@ class DynamoUsage(Table):
         }
         try:
             await self._client.call("UpdateItem", update)
-        except Refusal:
+        except ConditionFailed:
             return after in await self.usage(before.tenant)
         return True
 

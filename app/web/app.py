@@ -11,12 +11,12 @@ from sanic.application.state import ApplicationServerInfo
 from sanic.http import Http
 from sanic.http.constants import HTTP
 
-from app.server.connections import Clients
-from app.server.http1 import Reply
+from app.server.connections import ConnectionManager
+from app.server.http1 import Response
 from app.server.server import App
-from app.web.context import Exchange
+from app.web.context import RequestContext
 from app.web.cors import Cors
-from app.web.pipeline import Edge, ProblemHandler
+from app.web.pipeline import ProblemHandler, RequestPipeline
 from app.web.route import Route
 
 # Tags, metadata and a file name at their limits need this much.
@@ -28,13 +28,16 @@ _names = itertools.count()
 
 
 def build_app(
-    edge: Edge, clients: Clients, routes: Sequence[Route], cors_origins: Collection[str] = ()
+    pipeline: RequestPipeline,
+    clients: ConnectionManager,
+    routes: Sequence[Route],
+    cors_origins: Collection[str] = (),
 ) -> App:
     """The application with these routes, for connections that `clients` looks after. Whatever
     answers GET answers HEAD, and every path OPTIONS."""
     app: App = Sanic(
         f"strongroom-{next(_names)}",
-        error_handler=ProblemHandler(edge),
+        error_handler=ProblemHandler(pipeline),
         configure_logging=False,
     )
     app.ctx.clients = clients
@@ -62,7 +65,7 @@ def build_app(
     for route in [*routes, *options]:
         answers_head = route.method == "GET" and route.path not in heads
         app.add_route(
-            edge.wrap(route),
+            pipeline.wrap(route),
             route.path.replace("{", "<").replace("}", ":str>"),
             methods=["GET", "HEAD"] if answers_head else [route.method],
             name=route.name,
@@ -78,8 +81,8 @@ def _options(path: str, allow: Sequence[str]) -> Route:
     """What can be done at a path (RFC 9110, 9.3.7), for everybody to ask."""
     allowed = ", ".join(allow)
 
-    async def options(exchange: Exchange) -> Reply:
-        return Reply(None, 204, {"Allow": allowed})
+    async def options(context: RequestContext) -> Response:
+        return Response(None, 204, {"Allow": allowed})
 
     return Route(
         name="options" + re.sub("[^a-z0-9]+", "-", path),

@@ -16,7 +16,7 @@ from sanic.request import Request
 
 from app.problems import BadParameter, TooLarge, UnsupportedMediaType
 from app.records import Caller
-from app.server.http1 import Reply
+from app.server.http1 import Response
 from app.web.headers import single
 from app.web.json_body import parse_json
 
@@ -26,7 +26,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MAX_PARAMETERS = 100
 
 
-class Exchange:
+class RequestContext:
     """`caller` is set by the edge before a handler that needs one runs."""
 
     __slots__ = ("_body_sha256", "_caller", "headers", "params", "request", "request_id")
@@ -147,7 +147,7 @@ class Exchange:
                 headers={"Accept-Encoding": "identity"},
             )
 
-    async def begin(self, response: Reply) -> None:
+    async def begin(self, response: Response) -> None:
         """Send the head of an answer whose body is then given to `response.send`."""
         response.headers.update(self.headers)
         await self.request.respond(response)
@@ -166,8 +166,10 @@ class Exchange:
             transport.close()
 
 
-def json_response(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Reply:
-    return Reply(orjson.dumps(body), status, headers, JSON)
+def json_response(
+    body: object, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    return Response(orjson.dumps(body), status, headers, JSON)
 
 
 def request_id(request: Request) -> str:
@@ -202,5 +204,5 @@ def _too_large(limit: int) -> TooLarge:
     )
 
 
-def problem_response(body: dict[str, Any], headers: dict[str, str]) -> Reply:
-    return Reply(orjson.dumps(body), int(body["status"]), {**headers}, PROBLEM_JSON)
+def problem_response(body: dict[str, Any], headers: dict[str, str]) -> Response:
+    return Response(orjson.dumps(body), int(body["status"]), {**headers}, PROBLEM_JSON)

@@ -8,7 +8,7 @@ from typing import cast
 from sanic.request import Request
 from sanic.response import BaseHTTPResponse
 
-from app.server.http1 import Reply
+from app.server.http1 import Response
 
 # Beyond what every page may read and send.
 _EXPOSED = (
@@ -31,7 +31,7 @@ class Cors:
         self._any = "*" in self._origins
 
     def add_headers(self, request: Request, response: BaseHTTPResponse) -> None:
-        headers = cast("Reply", response).headers
+        headers = cast("Response", response).headers
         if not self._any:  # the response is another one for another origin, or none
             vary = headers.get("Vary")
             headers["Vary"] = f"{vary}, Origin" if vary else "Origin"

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app import problems
-from app.server.http1 import Reply
-from app.web.context import Exchange
+from app.server.http1 import Response
+from app.web.context import RequestContext
 from app.web.route import Route
 
 Draw = Callable[[], float]
@@ -40,13 +40,13 @@ class Faults:
         handler = route.handler
         chance = draw or random.random
 
-        async def faulty(exchange: Exchange) -> Reply:
+        async def faulty(context: RequestContext) -> Response:
             if chance() < self.delay_ratio:
                 injected("delay")
                 await asyncio.sleep(self.delay_seconds)
             if chance() < self.error_ratio:
                 injected("error")
                 raise problems.InternalError("This failure was injected by FAULT_ERROR_RATIO.")
-            return await handler(exchange)
+            return await handler(context)
 
         return dataclasses.replace(route, handler=faulty)

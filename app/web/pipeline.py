@@ -18,11 +18,11 @@ from app import problems
 from app.problems import Problem
 from app.records import Caller
 from app.server.connections import Load
-from app.server.http1 import Reply
+from app.server.http1 import Response
 from app.server.protocol import Protocol, connection_of
 from app.storage import deadline
 from app.storage.errors import Contention, Full, OutcomeUnknown, StorageError, Unavailable
-from app.web.context import Exchange, problem_response, request_id
+from app.web.context import RequestContext, problem_response, request_id
 from app.web.logs import AccessLog, current_request
 from app.web.metrics import UNMATCHED, Metrics
 from app.web.rate_limit import RateLimit
@@ -32,10 +32,10 @@ log = logging.getLogger("strongroom.http")
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 Authenticate = Callable[[str | None], Awaitable[Caller]]
-SanicHandler = Callable[..., Coroutine[Any, Any, Reply | None]]
+SanicHandler = Callable[..., Coroutine[Any, Any, Response | None]]
 
 
-class Edge:
+class RequestPipeline:
     """Wraps handlers. `draining` makes every answer the last one of its connection."""
 
     def __init__(
@@ -64,58 +64,58 @@ class Edge:
     def wrap(self, route: Route) -> SanicHandler:
         """The Sanic handler of a route."""
 
-        async def handle(request: Request, **params: str) -> Reply | None:
+        async def handle(request: Request, **params: str) -> Response | None:
             started = time.perf_counter()
-            exchange = Exchange(request, params)
+            context = RequestContext(request, params)
             connection = connection_of(request)
             problem: Problem | None = None
-            current_request.set(exchange.request_id)
-            if self.draining or connection.surplus:
-                exchange.end_connection()
+            current_request.set(context.request_id)
+            if self.draining or connection.over_limit:
+                context.end_connection()
             status = 499  # unless answered: the client has gone
             try:
                 try:
-                    response = await self._serve(route, exchange, connection)
+                    response = await self._serve(route, context, connection)
                 except Exception as error:  # noqa: BLE001 - each means a problem to the client
                     problem = as_problem(error)
                     status = problem.status
                     if request.responded:
-                        self._break_off(exchange, error)
-                    response = render(problem, exchange.request_id)
+                        self._break_off(context, error)
+                    response = render(problem, context.request_id)
                 status = response.status
                 if not request.responded:
                     if self.draining:
-                        exchange.end_connection()
-                    response.headers.update(exchange.headers)
+                        context.end_connection()
+                    response.headers.update(context.headers)
                 return None if request.responded else response
             finally:
                 self._load.leave(connection)
                 seconds = time.perf_counter() - started
-                self._record(route.path, exchange, status, seconds, problem)
+                self._record(route.path, context, status, seconds, problem)
 
         return handle
 
-    def _break_off(self, exchange: Exchange, error: Exception) -> NoReturn:
+    def _break_off(self, context: RequestContext, error: Exception) -> NoReturn:
         """End a response whose head is out: the client can learn of the failure in no other way.
         It counts as the failure that it is, not by the status that was sent."""
         log.warning("a response was broken off", extra={"reason": str(error)})
-        exchange.break_off()
+        context.break_off()
         raise asyncio.CancelledError from error
 
-    async def _serve(self, route: Route, exchange: Exchange, connection: Protocol) -> Reply:
+    async def _serve(self, route: Route, context: RequestContext, connection: Protocol) -> Response:
         if route.scope is not None:
             self._admit(connection)
             deadline.start(self._deadline_seconds)
-            exchange.caller = await self._authenticate(exchange.header("authorization"))
+            context.caller = await self._authenticate(context.header("authorization"))
             if self._rate_limit.enabled:
-                self._count(exchange)
-            if route.scope != ANY_SCOPE and route.scope not in exchange.caller.scopes:
+                self._count(context)
+            if route.scope != ANY_SCOPE and route.scope not in context.caller.scopes:
                 raise problems.Forbidden(route.scope)
-        return await route.handler(exchange)
+        return await route.handler(context)
 
     def _admit(self, connection: Protocol) -> None:
         """Before any other work: refusing must stay cheap when there is too much of it."""
-        if connection.surplus:
+        if connection.over_limit:
             self._metrics.shed("connections")
             raise problems.Overloaded("The service has too many connections. Try again shortly.")
         if self._load.working >= self._max_in_flight:
@@ -123,19 +123,19 @@ class Edge:
             raise problems.Overloaded("The service has too many requests at once. Try again.")
         self._load.enter(connection)
 
-    def _count(self, exchange: Exchange) -> None:
+    def _count(self, context: RequestContext) -> None:
         """Hold the key to its rate. Every answer from here on tells what is left of it."""
         try:
-            allowance = self._rate_limit.take(exchange.caller.key_id)
+            allowance = self._rate_limit.acquire(context.caller.key_id)
         except problems.RateLimited:
             self._metrics.shed("rate")
             raise
-        exchange.headers |= self._rate_limit.headers(allowance)
+        context.headers |= self._rate_limit.headers(allowance)
 
-    def refused(self, request: Request, error: BaseException) -> Reply:
+    def refused(self, request: Request, error: BaseException) -> Response:
         """The answer to a request that reached no route, or whose handler was stopped."""
         if isinstance(error, sanic_errors.RequestCancelled):
-            return Reply(None, 499)  # the client has gone; its route has counted that
+            return Response(None, 499)  # the client has gone; its route has counted that
         if self.draining and isinstance(request.stream, Http):
             request.stream.keep_alive = False
         if request.method == "OPTIONS" and request.path == "*":
@@ -149,31 +149,31 @@ class Edge:
         identifier = request_id(request)
         response = render(problem, identifier)
         response.headers["X-Request-Id"] = identifier
-        self._record(UNMATCHED, Exchange(request, {}), problem.status, 0.0, problem)
+        self._record(UNMATCHED, RequestContext(request, {}), problem.status, 0.0, problem)
         return response
 
-    def _describe_server(self, request: Request) -> Reply:
+    def _describe_server(self, request: Request) -> Response:
         """What `OPTIONS *` asks for (RFC 9110, 9.3.7): no router knows it as a path."""
-        exchange = Exchange(request, {})
-        self._record("*", exchange, 204, 0.0, None)
-        return Reply(None, 204, {"Allow": ", ".join(request.app.ctx.allow), **exchange.headers})
+        context = RequestContext(request, {})
+        self._record("*", context, 204, 0.0, None)
+        return Response(None, 204, {"Allow": ", ".join(request.app.ctx.allow), **context.headers})
 
     def _record(
         self,
         template: str,
-        exchange: Exchange,
+        context: RequestContext,
         status: int,
         seconds: float,
         problem: Problem | None,
     ) -> None:
-        request = exchange.request
+        request = context.request
         method = request.method if request.method in METHODS else "other"
         self._metrics.answered(method, template, status, seconds)
         if problem is not None:
             self._metrics.failed(method, template, problem.slug)
-        caller = exchange.known_caller
+        caller = context.known_caller
         self._access_log.write(
-            request_id=exchange.request_id,
+            request_id=context.request_id,
             method=method,
             route=template,
             path=request.path,
@@ -192,7 +192,7 @@ def allowed(request: Request) -> list[str]:
     return list(route.ctx.allow)
 
 
-def render(problem: Problem, identifier: str) -> Reply:
+def render(problem: Problem, identifier: str) -> Response:
     return problem_response(problem.body(identifier), problem.headers)
 
 
@@ -252,9 +252,9 @@ def _framework_problem(error: sanic_errors.SanicException) -> Problem:
 class ProblemHandler(ErrorHandler):
     """Answers what Sanic itself refuses: unknown routes and methods, broken requests."""
 
-    def __init__(self, edge: Edge) -> None:
+    def __init__(self, pipeline: RequestPipeline) -> None:
         super().__init__()
-        self._edge = edge
+        self._pipeline = pipeline
 
-    def default(self, request: Request, exception: BaseException) -> Reply:
-        return self._edge.refused(request, exception)
+    def default(self, request: Request, exception: BaseException) -> Response:
+        return self._pipeline.refused(request, exception)

@@ -54,7 +54,7 @@ class RateLimit:
         """How many keys are remembered."""
         return len(self._full_at)
 
-    def take(self, key: str) -> Allowance:
+    def acquire(self, key: str) -> Allowance:
         """One request of this key. Raises `RateLimited`, with the allowance in its headers."""
         now = self._clock()
         full_at = max(self._full_at.get(key, now), now) + self._interval

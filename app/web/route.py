@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.problems import Problem
-from app.server.http1 import Reply
-from app.web.context import Exchange
+from app.server.http1 import Response
+from app.web.context import RequestContext
 
 # Any valid key will do.
 ANY_SCOPE = "any"
 
-Handler = Callable[[Exchange], Awaitable[Reply]]
+Handler = Callable[[RequestContext], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

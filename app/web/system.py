@@ -12,12 +12,12 @@ from typing import Any
 import orjson
 
 from app import problems
-from app.server.http1 import Reply
+from app.server.http1 import Response
 from app.storage import deadline
-from app.web.context import Exchange, json_response
+from app.web.context import RequestContext, json_response
 from app.web.metrics import CONTENT_TYPE, Metrics
 from app.web.openapi import json_content
-from app.web.pipeline import Edge
+from app.web.pipeline import RequestPipeline
 from app.web.route import ANY_SCOPE, Route
 
 Check = Callable[[], Awaitable[None]]
@@ -31,14 +31,14 @@ class SystemRoutes:
 
     def __init__(
         self,
-        edge: Edge,
+        pipeline: RequestPipeline,
         metrics: Metrics,
         checks: dict[str, Check],
         limits: dict[str, Any],
         *,
         metrics_here: bool,
     ) -> None:
-        self._edge = edge
+        self._pipeline = pipeline
         self._metrics = metrics
         self._checks = checks
         self._limits = limits
@@ -52,12 +52,12 @@ class SystemRoutes:
         self._openapi = orjson.dumps(document)
         self._pages = {"docs": _docs_page(document), "problems": _problems_page()}
 
-    async def livez(self, exchange: Exchange) -> Reply:
+    async def livez(self, context: RequestContext) -> Response:
         """The process answers; whether its backends do is no reason to restart it."""
         return json_response({"status": "ok"})
 
-    async def readyz(self, exchange: Exchange) -> Reply:
-        if self._edge.draining:
+    async def readyz(self, context: RequestContext) -> Response:
+        if self._pipeline.draining:
             raise problems.Overloaded("The service is shutting down.")
         away = await self._find_away()
         if away:
@@ -90,23 +90,23 @@ class SystemRoutes:
             return False
         return True
 
-    async def metrics(self, exchange: Exchange) -> Reply:
+    async def metrics(self, context: RequestContext) -> Response:
         """For whoever is on this host. For others there is METRICS_PORT, which needs no key, and
         so must not be the port that strangers reach."""
-        if not _is_loopback(exchange.request.transport.get_extra_info("peername")):
+        if not _is_loopback(context.request.transport.get_extra_info("peername")):
             raise problems.NotFound("There is nothing at this address; see /openapi.json.")
-        return Reply(self._metrics.render(), 200, None, CONTENT_TYPE)
+        return Response(self._metrics.render(), 200, None, CONTENT_TYPE)
 
-    async def limits(self, exchange: Exchange) -> Reply:
+    async def limits(self, context: RequestContext) -> Response:
         return json_response(self._limits)
 
-    async def openapi(self, exchange: Exchange) -> Reply:
-        return Reply(self._openapi, 200, None, "application/json")
+    async def openapi(self, context: RequestContext) -> Response:
+        return Response(self._openapi, 200, None, "application/json")
 
-    async def docs(self, exchange: Exchange) -> Reply:
+    async def docs(self, context: RequestContext) -> Response:
         return _page(self._pages["docs"])
 
-    async def problems(self, exchange: Exchange) -> Reply:
+    async def problems(self, context: RequestContext) -> Response:
         return _page(self._pages["problems"])
 
     def routes(self) -> list[Route]:
@@ -162,7 +162,7 @@ def _object(**properties: Any) -> dict[str, Any]:
 def _route(
     name: str,
     path: str,
-    handler: Callable[[Exchange], Awaitable[Reply]],
+    handler: Callable[[RequestContext], Awaitable[Response]],
     summary: str,
     responses: dict[str, Any],
     possible: Sequence[type[problems.Problem]] = (),
@@ -194,12 +194,12 @@ td,th{border-color:#2c3542}.verb{color:#6cb2ff}a{color:#6cb2ff}}
 """
 
 
-def _page(content: bytes) -> Reply:
+def _page(content: bytes) -> Response:
     head = {
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
         "X-Content-Type-Options": "nosniff",
     }
-    return Reply(content, 200, head, _HTML)
+    return Response(content, 200, head, _HTML)
 
 
 def _html(title: str, content: str) -> bytes:

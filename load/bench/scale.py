@@ -154,7 +154,7 @@ def _made(tenant: Tenant, count: int) -> Iterator[tuple[str, Item]]:
             created_at=time.time_ns() // 1_000_000,
             updated_at=time.time_ns() // 1_000_000,
             created_by="0" * 16,
-            writes=new_write_id(),
+            recent_write_ids=new_write_id(),
         )
         attributes = items.document_attributes(document)
         yield document.id, {**items.document_key(tenant, document.id), **attributes}

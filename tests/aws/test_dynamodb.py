@@ -11,7 +11,7 @@ import pytest
 from app.aws.dynamodb import DynamoDB
 from app.aws.endpoints import Endpoint
 from app.aws.sigv4 import Credentials
-from app.aws.transport import AnswerLost, NotSent, Reply
+from app.aws.transport import HttpResponse, RequestNotSent, ResponseLost
 from app.documents import items
 from app.documents.models import Change, Document, Intent
 from app.documents.ports import Conflict, Index, IntentClosed
@@ -33,7 +33,7 @@ BEFORE = Document(
     created_at=1,
     updated_at=1,
     created_by="k",
-    writes="w" * 16,
+    recent_write_ids="w" * 16,
 )
 
 
@@ -44,13 +44,13 @@ class Script:
         self.answers = list(answers)
         self.asked: list[dict[str, Any]] = []
 
-    async def request(self, endpoint: Any, head: bytes, body: Any = b"", **_: Any) -> Reply:
+    async def request(self, endpoint: Any, head: bytes, body: Any = b"", **_: Any) -> HttpResponse:
         self.asked.append(orjson.loads(body))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
         status, content = answer
-        return Reply(status, {}, orjson.dumps(content))
+        return HttpResponse(status, {}, orjson.dumps(content))
 
 
 class Credential:
@@ -67,7 +67,10 @@ def table(*answers: Any, seconds: float = 5) -> tuple[EveryTable, Script]:
 
 def change(write_id: str = "n" * 16, **changes: Any) -> Change:
     after = dataclasses.replace(
-        BEFORE, revision=6, writes=BEFORE.remembering(write_id), **(changes or {"name": "b"})
+        BEFORE,
+        revision=6,
+        recent_write_ids=BEFORE.remembering(write_id),
+        **(changes or {"name": "b"}),
     )
     return Change(write_id=write_id, author="k", before=BEFORE, after=after)
 
@@ -94,8 +97,8 @@ THROTTLED = an_error("ProvisionedThroughputExceededException")
 @pytest.mark.parametrize(
     "first",
     [
-        NotSent("x"),
-        AnswerLost("x"),
+        RequestNotSent("x"),
+        ResponseLost("x"),
         THROTTLED,
         an_error("InternalServerError", 500),
         an_error("TransactionConflictException"),
@@ -112,25 +115,25 @@ async def test_what_may_pass_is_tried_again_with_the_same_bytes(first: Any) -> N
 async def test_a_lost_answer_that_had_been_a_success_is_a_success() -> None:
     mine = change()
     refused = an_error("ConditionalCheckFailedException", Item=item_of(mine.after))
-    adapter, _ = table(AnswerLost("x"), refused)
+    adapter, _ = table(ResponseLost("x"), refused)
     await adapter.commit(ACME, mine)
 
 
 async def test_it_is_recognised_under_fifteen_writes_that_followed() -> None:
     mine = change()
-    writes = (mine.after.writes + "".join(f"{n:016d}" for n in range(15)))[-256:]
-    later = dataclasses.replace(mine.after, revision=21, writes=writes)
+    writes = (mine.after.recent_write_ids + "".join(f"{n:016d}" for n in range(15)))[-256:]
+    later = dataclasses.replace(mine.after, revision=21, recent_write_ids=writes)
     refused = an_error("ConditionalCheckFailedException", Item=item_of(later))
-    adapter, _ = table(AnswerLost("x"), refused)
+    adapter, _ = table(ResponseLost("x"), refused)
     await adapter.commit(ACME, mine)
 
 
 async def test_after_more_writes_than_are_remembered_nobody_claims_to_know() -> None:
     mine = change()
     writes = "".join(f"{n:016d}" for n in range(16))
-    later = dataclasses.replace(mine.after, revision=23, writes=writes)
+    later = dataclasses.replace(mine.after, revision=23, recent_write_ids=writes)
     refused = an_error("ConditionalCheckFailedException", Item=item_of(later))
-    adapter, _ = table(AnswerLost("x"), refused)
+    adapter, _ = table(ResponseLost("x"), refused)
     with pytest.raises(OutcomeUnknown):
         await adapter.commit(ACME, mine)
     adapter, _ = table(refused)  # nothing was lost: it is a plain lost race
@@ -139,12 +142,12 @@ async def test_after_more_writes_than_are_remembered_nobody_claims_to_know() -> 
 
 
 async def test_a_write_that_is_never_answered_is_no_refusal() -> None:
-    adapter, _ = table(AnswerLost("x"), seconds=0.3)
+    adapter, _ = table(ResponseLost("x"), seconds=0.3)
     with pytest.raises(OutcomeUnknown):
         await adapter.commit(ACME, change())
 
 
-@pytest.mark.parametrize("answer", [AnswerLost("x"), an_error("InternalServerError", 500)])
+@pytest.mark.parametrize("answer", [ResponseLost("x"), an_error("InternalServerError", 500)])
 async def test_a_read_that_is_never_answered_has_no_outcome(answer: Any) -> None:
     adapter, _ = table(answer, seconds=0.3)
     with pytest.raises(Unavailable) as refused:
@@ -156,7 +159,7 @@ async def test_a_read_that_is_never_answered_has_no_outcome(answer: Any) -> None
 
 
 async def test_a_write_that_is_never_sent_has_not_happened() -> None:
-    adapter, script = table(NotSent("x"), seconds=5)
+    adapter, script = table(RequestNotSent("x"), seconds=5)
     with pytest.raises(Unavailable) as refused:
         await adapter.commit(ACME, change())
     assert not isinstance(refused.value, OutcomeUnknown)
@@ -183,7 +186,7 @@ async def test_endless_conflicts_are_contention_and_no_lost_race() -> None:
 
 async def test_a_transaction_that_is_still_running_is_waited_for() -> None:
     running = an_error("TransactionInProgressException")
-    adapter, script = table(AnswerLost("x"), running, OK)
+    adapter, script = table(ResponseLost("x"), running, OK)
     await adapter.commit(ACME, change(tags=("t",)))
     assert len({asked["ClientRequestToken"] for asked in script.asked}) == 1
 
@@ -191,7 +194,7 @@ async def test_a_transaction_that_is_still_running_is_waited_for() -> None:
 async def test_a_cancelled_transaction_that_had_been_committed_is_a_success() -> None:
     mine = change(tags=("t",))
     adapter, _ = table(
-        AnswerLost("x"), cancelled("ConditionalCheckFailed", "None", item=item_of(mine.after))
+        ResponseLost("x"), cancelled("ConditionalCheckFailed", "None", item=item_of(mine.after))
     )
     await adapter.commit(ACME, mine)
 

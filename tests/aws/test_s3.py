@@ -83,8 +83,8 @@ async def chunked(data: bytes, size: int = 65536) -> AsyncIterator[bytes]:
         yield data[start : start + size]
 
 
-async def put(store: Store, data: bytes, *, in_doubt: Callable[[], None] = lambda: None) -> None:
-    stored = await store.put(KEY, chunked(data), length=len(data), in_doubt=in_doubt)
+async def put(store: Store, data: bytes, *, unconfirmed: Callable[[], None] = lambda: None) -> None:
+    stored = await store.put(KEY, chunked(data), length=len(data), unconfirmed=unconfirmed)
     assert (stored.size, stored.sha256) == (len(data), hashlib.sha256(data).hexdigest())
 
 
@@ -146,7 +146,7 @@ async def test_one_failure_of_any_call_does_no_harm(
     if operation == "UploadPart":
         s3.faults[operation] = [None, fault, fault]
     unconfirmed: list[None] = []
-    await put(store, data, in_doubt=lambda: unconfirmed.append(None))
+    await put(store, data, unconfirmed=lambda: unconfirmed.append(None))
     assert s3.objects == {KEY: data}
     if not unconfirmed:  # else the sweeper ends what an unanswered call may have begun
         assert s3.uploads == {}
@@ -230,7 +230,7 @@ async def test_a_200_with_a_final_error_is_a_failure(store: Store, s3: FakeS3) -
 async def test_an_upload_begun_twice_is_told(store: Store, s3: FakeS3) -> None:
     s3.faults["CreateMultipartUpload"] = [LOST]
     unconfirmed: list[None] = []
-    await put(store, LARGE, in_doubt=lambda: unconfirmed.append(None))
+    await put(store, LARGE, unconfirmed=lambda: unconfirmed.append(None))
     assert s3.objects == {KEY: LARGE}
     assert len(s3.uploads) == 1
     assert unconfirmed == [None]  # so that the caller knows of it
@@ -317,7 +317,7 @@ async def test_what_was_never_answered_is_in_doubt(
     doubts: list[str] = []
     with suppress(Unavailable):
         await store.put(
-            KEY, chunked(data), length=len(data), in_doubt=lambda: doubts.append("doubt")
+            KEY, chunked(data), length=len(data), unconfirmed=lambda: doubts.append("doubt")
         )
     assert bool(doubts) == doubtful
 
@@ -335,7 +335,7 @@ async def test_a_part_on_its_way_when_the_body_breaks_off_is_in_doubt(
         raise ValueError("gone")
 
     with pytest.raises(ValueError, match="gone"):
-        await store.put(KEY, body(), length=None, in_doubt=lambda: doubts.append("doubt"))
+        await store.put(KEY, body(), length=None, unconfirmed=lambda: doubts.append("doubt"))
     assert doubts == ["doubt"]
 
 
@@ -399,7 +399,7 @@ async def test_without_memory_an_upload_is_refused_in_time(
 ) -> None:
     monkeypatch.setattr(s3_upload, "BUDGET_SECONDS", 0.1)
     store = Store(s3, budget=MiB)
-    assert store.budget.try_take(MiB - 100)
+    assert store.budget.try_acquire(MiB - 100)
     with pytest.raises(Unavailable, match="uploads"):
         await put(store, SMALL)
     await asyncio.sleep(0)

@@ -19,7 +19,14 @@ from cryptography.x509.oid import NameOID
 
 from app.aws import transport as module
 from app.aws.endpoints import Endpoint
-from app.aws.transport import AnswerLost, Chunk, NotSent, Reply, Transport, build_head
+from app.aws.transport import (
+    Chunk,
+    HttpResponse,
+    RequestNotSent,
+    ResponseLost,
+    Transport,
+    build_head,
+)
 from tests.support.scripted import Handler, Server, read_request, serving
 
 pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy")
@@ -79,7 +86,7 @@ async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     await asyncio.sleep(FOREVER)
 
 
-async def get(transport: Transport, server: Server, timeout: float = 5) -> Reply:
+async def get(transport: Transport, server: Server, timeout: float = 5) -> HttpResponse:
     return await transport.request(server.endpoint, GET, timeout=timeout)
 
 
@@ -95,7 +102,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_an_answer_has_status_lower_case_headers_and_body(transport: Transport) -> None:
     async with serving(answering(HELLO)) as server:
         reply = await get(transport, server)
-    assert reply == Reply(200, {"content-length": "5", "x-thing": "A"}, b"hello")
+    assert reply == HttpResponse(200, {"content-length": "5", "x-thing": "A"}, b"hello")
 
 
 async def test_head_and_body_arrive_as_given(transport: Transport) -> None:
@@ -196,7 +203,7 @@ async def test_a_body_after_the_answer_to_head_ends_the_connection(transport: Tr
 async def test_nobody_listening_is_not_sent(transport: Transport) -> None:
     async with serving(silent) as server:
         pass
-    with pytest.raises(NotSent) as raised:
+    with pytest.raises(RequestNotSent) as raised:
         await get(transport, server)
     assert "127.0.0.1" not in str(raised.value)
     assert transport.open == 0
@@ -206,7 +213,7 @@ async def test_a_handshake_that_never_ends_is_not_sent() -> None:
     transport = Transport(connect_timeout=SOON)
     async with serving(silent) as server:
         endpoint = Endpoint("https", "127.0.0.1", server.endpoint.port)
-        with pytest.raises(NotSent):
+        with pytest.raises(RequestNotSent):
             await transport.request(endpoint, GET, timeout=5)
     assert transport.open == 0
 
@@ -226,7 +233,7 @@ async def test_a_handshake_that_never_ends_is_not_sent() -> None:
 )
 async def test_half_an_answer_or_none_is_lost(transport: Transport, answer: bytes) -> None:
     async with serving(answering_once(answer)) as server:
-        with pytest.raises(AnswerLost):
+        with pytest.raises(ResponseLost):
             await get(transport, server)
     assert transport.open == 0
 
@@ -235,7 +242,7 @@ async def test_half_an_answer_or_none_is_lost(transport: Transport, answer: byte
 async def test_a_late_answer_is_lost_in_time(transport: Transport, answer: bytes) -> None:
     async with serving(answering(answer)) as server:
         started = time.monotonic()
-        with pytest.raises(AnswerLost):
+        with pytest.raises(ResponseLost):
             await get(transport, server, SOON)
         assert SOON * 0.9 < time.monotonic() - started < SOON + 1
     assert transport.open == 0
@@ -247,7 +254,7 @@ async def test_an_answer_that_is_too_large_is_lost(
     monkeypatch.setattr(module, "MAX_REPLY_BYTES", 1000)
     answer = b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n" + bytes(100000)
     async with serving(answering(answer)) as server:
-        with pytest.raises(AnswerLost, match="too large"):
+        with pytest.raises(ResponseLost, match="too large"):
             await get(transport, server)
 
 
@@ -256,7 +263,7 @@ async def test_a_head_that_is_too_large_is_lost(
 ) -> None:
     monkeypatch.setattr(module, "MAX_HEAD_BYTES", 1000)
     async with serving(answering(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 2000)) as server:
-        with pytest.raises(AnswerLost, match="head"):
+        with pytest.raises(ResponseLost, match="head"):
             await get(transport, server)
 
 
@@ -360,7 +367,7 @@ async def test_a_call_that_dies_on_a_kept_connection_is_lost(transport: Transpor
 
     async with serving(handler) as server:
         await get(transport, server)
-        with pytest.raises(AnswerLost):
+        with pytest.raises(ResponseLost):
             await get(transport, server)
         assert server.connections == 1
 
@@ -396,7 +403,7 @@ async def test_waiting_for_a_connection_ends_in_time() -> None:
     async with serving(silent) as server:
         busy = asyncio.create_task(get(transport, server, FOREVER))
         await until(lambda: server.connections == 1)
-        with pytest.raises(NotSent):
+        with pytest.raises(RequestNotSent):
             await get(transport, server, SOON)
         assert transport.waiting == 0
         busy.cancel()
@@ -411,7 +418,7 @@ async def test_a_place_that_fails_to_connect_goes_to_the_next() -> None:
     found = await asyncio.gather(
         *[get(transport, server) for _ in range(5)], return_exceptions=True
     )
-    assert [type(one) for one in found] == [NotSent] * 5
+    assert [type(one) for one in found] == [RequestNotSent] * 5
     assert (transport.open, transport.waiting) == (0, 0)
 
 
@@ -434,7 +441,7 @@ async def test_cancelling_closes_the_connection_and_leaves_the_pool_sound() -> N
         stalled = False
         first.cancel()  # while it waits for an answer
         replies = await asyncio.gather(first, *waiting, return_exceptions=True)
-        assert [isinstance(reply, Reply) for reply in replies] == [False, False, True, True]
+        assert [isinstance(reply, HttpResponse) for reply in replies] == [False, False, True, True]
         assert server.connections == 2
     assert (transport.open, transport.waiting) == (1, 0)
     await transport.close()
@@ -450,7 +457,7 @@ async def test_a_waiter_cancelled_as_its_connection_comes_hands_it_on() -> None:
             assert await reply.read(100) == b"hello"
         waiting[0].cancel()
         replies = await asyncio.gather(*waiting, return_exceptions=True)
-        assert isinstance(replies[1], Reply)
+        assert isinstance(replies[1], HttpResponse)
         assert server.connections == 1
     assert (transport.open, transport.idle) == (1, 1)
     await transport.close()
@@ -463,8 +470,8 @@ async def test_a_closed_transport_sends_nothing_more() -> None:
         await until(lambda: server.connections == 1 and transport.waiting == 2)
         await transport.close()
         found = await asyncio.gather(*calls, return_exceptions=True)
-        assert [type(one) for one in found] == [AnswerLost, NotSent, NotSent]
-        with pytest.raises(NotSent):
+        assert [type(one) for one in found] == [ResponseLost, RequestNotSent, RequestNotSent]
+        with pytest.raises(RequestNotSent):
             await get(transport, server)
         assert server.connections == 1
     assert transport.open == 0
@@ -559,7 +566,7 @@ async def test_a_connection_with_bytes_of_an_answered_request_is_not_used_again(
 async def test_a_body_that_is_not_taken_is_lost_in_time(transport: Transport) -> None:
     async with serving(silent) as server:
         started = time.monotonic()
-        with pytest.raises(AnswerLost):
+        with pytest.raises(ResponseLost):
             await transport.request(server.endpoint, UPLOAD_HEAD, UPLOAD * 4, timeout=SOON)
         assert time.monotonic() - started < SOON + 1
 
@@ -590,7 +597,7 @@ async def test_a_connection_cut_while_the_body_goes_out_is_lost(transport: Trans
         writer.transport.abort()
 
     async with serving(handler) as server:
-        with pytest.raises(AnswerLost):
+        with pytest.raises(ResponseLost):
             await transport.request(server.endpoint, UPLOAD_HEAD, UPLOAD, timeout=5)
     assert transport.open == 0
 
@@ -670,7 +677,7 @@ async def test_a_whole_body_left_unread_does_not_stop_the_next_one(transport: Tr
 async def test_a_cut_body_is_an_error_and_no_end(transport: Transport, answer: bytes) -> None:
     found: list[bytes] = []
     async with serving(answering_once(answer)) as server:
-        with pytest.raises(AnswerLost):
+        with pytest.raises(ResponseLost):
             await drain(transport, server, found)
     assert b"".join(found) == b"hello"
     assert transport.open == 0
@@ -678,13 +685,13 @@ async def test_a_cut_body_is_an_error_and_no_end(transport: Transport, answer: b
 
 async def test_a_stream_that_stops_is_lost_in_time(transport: Transport) -> None:
     async with serving(answering(large(100)[:-1])) as server:
-        with pytest.raises(AnswerLost):
+        with pytest.raises(ResponseLost):
             await drain(transport, server, [])
 
 
 async def test_a_head_that_does_not_come_is_lost_in_time(transport: Transport) -> None:
     async with serving(silent) as server:
-        with pytest.raises(AnswerLost):
+        with pytest.raises(ResponseLost):
             async with transport.stream(server.endpoint, GET, timeout=SOON, idle_timeout=5):
                 pass
     assert transport.open == 0
@@ -783,7 +790,7 @@ async def test_an_unknown_authority_is_refused_before_anything_is_sent(
     transport: Transport, authority: Authority
 ) -> None:
     async with serving(answering(HELLO), authority.server_context(), "localhost") as server:
-        with pytest.raises(NotSent):
+        with pytest.raises(RequestNotSent):
             await get(transport, server)
         assert server.connections == 0
 
@@ -791,7 +798,7 @@ async def test_an_unknown_authority_is_refused_before_anything_is_sent(
 async def test_a_certificate_of_another_host_is_refused(authority: Authority) -> None:
     transport = Transport(ssl_context=ssl.create_default_context(cafile=str(authority.bundle)))
     async with serving(answering(HELLO), authority.server_context(), "127.0.0.1") as server:
-        with pytest.raises(NotSent):
+        with pytest.raises(RequestNotSent):
             await get(transport, server)
     assert transport.open == 0
 
@@ -802,7 +809,7 @@ async def test_a_ca_bundle_that_is_not_there_is_not_sent(
     monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "nothing"))
     async with serving(silent) as server:
         endpoint = Endpoint("https", "127.0.0.1", server.endpoint.port)
-        with pytest.raises(NotSent):
+        with pytest.raises(RequestNotSent):
             await transport.request(endpoint, GET, timeout=5)
 
 
@@ -897,7 +904,7 @@ async def test_a_proxy_that_refuses_means_not_sent(
     async with serving(Proxy(0, answer).handler) as front:
         monkeypatch.setenv("https_proxy", f"127.0.0.1:{front.endpoint.port}")
         transport = Transport(connect_timeout=2)
-        with pytest.raises(NotSent) as raised:
+        with pytest.raises(RequestNotSent) as raised:
             await transport.request(Endpoint("https", "bucket.invalid", 443), GET, timeout=5)
     assert "invalid" not in str(raised.value)
     assert transport.open == 0

@@ -354,7 +354,9 @@ async def test_a_key_tells_its_history(bucket: Bucket, adapter: S3ObjectHistory)
     assert [one.size for one in found if one.size is not None] == [7, 5]
     assert [(one.size, one.latest) for one in found if one.size is None] == [(None, True)]
     objects = [one for one in found if one.size is not None]
-    bodies = [b"".join([chunk async for chunk in adapter.open_kept(KEY, one)]) for one in objects]
+    bodies = [
+        b"".join([chunk async for chunk in adapter.open_version(KEY, one)]) for one in objects
+    ]
     assert bodies == [b"second!", b"first"]
 
 
@@ -369,11 +371,11 @@ async def test_a_marker_is_removed_and_nothing_else(
         await adapter.size(KEY)
     [marker] = [one for one in await adapter.history(KEY) if one.size is None]
     for _ in range(2):  # a repetition after a lost answer
-        await adapter.unhide(KEY, marker)
+        await adapter.remove_delete_marker(KEY, marker)
     assert await adapter.history(KEY) == before
     assert await adapter.size(KEY) == 6
     with pytest.raises(RuntimeError, match="marker"):
-        await adapter.unhide(KEY, before[0])
+        await adapter.remove_delete_marker(KEY, before[0])
     assert await adapter.history(KEY) == before
 
 
@@ -387,7 +389,7 @@ async def test_an_older_version_is_copied_on_top_of_all_others(
     bucket.client.delete_object(Bucket=bucket.name, Key=KEY)
     before = await adapter.history(KEY)
     old = next(one for one in before if one.size == len(body))
-    assert b"".join([chunk async for chunk in adapter.open_kept(KEY, old)]) == body
+    assert b"".join([chunk async for chunk in adapter.open_version(KEY, old)]) == body
     await adapter.renew(KEY, old)
     assert await read(adapter, KEY, 0, len(body) - 1) == body
     after = await adapter.history(KEY)

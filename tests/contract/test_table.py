@@ -18,7 +18,7 @@ from app.aws.transport import Transport
 from app.documents.ids import DocumentIds
 from app.documents.models import Change, Document, Intent
 from app.documents.ports import Conflict, Index, IntentClosed
-from app.idempotency.models import Answer, Claim, Settled
+from app.idempotency.models import Claim, Settlement, StoredResponse
 from app.idempotency.ports import ClaimLost, ClaimTaken
 from app.keys.models import ApiKey
 from app.maintenance.provision import ProvisionError, _Clients, _provision_table
@@ -87,7 +87,7 @@ def new_document(**changes: Any) -> tuple[Document, str]:
         created_at=now,
         updated_at=now,
         created_by="key1",
-        writes=write_id,
+        recent_write_ids=write_id,
     )
     return dataclasses.replace(document, **changes), write_id
 
@@ -108,7 +108,7 @@ def revised(document: Document, **changes: Any) -> tuple[Document, Change]:
     after = dataclasses.replace(
         document,
         revision=document.revision + 1,
-        writes=document.remembering(write_id),
+        recent_write_ids=document.remembering(write_id),
         **changes,
     )
     return after, Change(write_id=write_id, author="key1", before=document, after=after)
@@ -300,7 +300,7 @@ def a_claim(fingerprint: str = "f") -> Claim:
     return Claim("k" * 64, new_write_id(), fingerprint)
 
 
-OUTCOME = Settled(Answer(201, {"ETag": '"1"'}, b'{"id":"\xc3\xbc"}'), DIGEST)
+OUTCOME = Settlement(StoredResponse(201, {"ETag": '"1"'}, b'{"id":"\xc3\xbc"}'), DIGEST)
 
 
 async def test_a_claimed_key_is_taken_for_others_and_free_after_release(

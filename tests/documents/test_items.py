@@ -14,7 +14,7 @@ from app.documents import items
 from app.documents.models import Checksum, Document, Intent, Version
 from app.idempotency import dynamodb as idempotency
 from app.idempotency.dynamodb import claim_key
-from app.idempotency.models import Answer, Claim, Settled
+from app.idempotency.models import Claim, Settlement, StoredResponse
 from app.keys import dynamodb as keys
 from app.keys.models import ApiKey
 from app.maintenance.ports import GivenAnswer, OpenIntent
@@ -90,7 +90,7 @@ PLAIN = Document(
     created_at=14,
     updated_at=15,
     created_by="key-1",
-    writes="write-id-0000001",
+    recent_write_ids="write-id-0000001",
 )
 # All that a document may have; every value is another one, so that none can stand in for another.
 FULL = dataclasses.replace(
@@ -123,7 +123,7 @@ def test_the_full_document_sets_every_field_to_a_value_of_its_own() -> None:
     assert [name for name, value in values.items() if value is None] == ["sha256"]
     assert len({repr(value) for value in values.values()}) == len(values)
     for field in dataclasses.fields(Document):
-        if field.default is not dataclasses.MISSING and field.name != "writes":
+        if field.default is not dataclasses.MISSING and field.name != "recent_write_ids":
             assert values[field.name] != field.default, f"set {field.name} in FULL"
 
 
@@ -132,7 +132,8 @@ def test_the_full_document_sets_every_field_to_a_value_of_its_own() -> None:
     [
         field.name
         for field in dataclasses.fields(Document)
-        if field.default is not dataclasses.MISSING and field.name not in ("writes", "composite")
+        if field.default is not dataclasses.MISSING
+        and field.name not in ("recent_write_ids", "composite")
     ],
 )
 def test_a_document_keeps_each_optional_field_by_itself(name: str) -> None:
@@ -163,7 +164,7 @@ def test_a_claim_and_the_answer_it_was_settled_with_are_read_as_they_were_writte
     assert idempotency.settled(item) is None
     assert idempotency.KINDS[0].read(item) is None
     body = b'{"id":"0001","expires_at":"1970-01-01T00:00:24.000Z"}'
-    outcome = Settled(Answer(201, {"etag": '"1"'}, body), "d" * 64)
+    outcome = Settlement(StoredResponse(201, {"etag": '"1"'}, body), "d" * 64)
     values = idempotency.settled_values(outcome)
     item |= {
         "state": values[":settled"],

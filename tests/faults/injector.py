@@ -25,7 +25,14 @@ from pathlib import Path
 from typing import Any
 
 from app.aws.endpoints import Endpoint
-from app.aws.transport import AnswerLost, Chunk, NotSent, Reply, StreamedReply, Transport
+from app.aws.transport import (
+    Chunk,
+    HttpResponse,
+    RequestNotSent,
+    ResponseLost,
+    StreamedResponse,
+    Transport,
+)
 from app.web.logs import current_request
 
 # Faults of any call, and of some alone. `pause` and `kill` are for tests that hold the process.
@@ -98,7 +105,7 @@ class FaultyTransport(Transport):
         *,
         timeout: float,
         **more: bool,
-    ) -> Reply:
+    ) -> HttpResponse:
         operation = operation_of(head)
         fault = self._next(operation)
         if fault in ("cut", "server-applied", "lost", "garbled", None) or fault in PAUSES + KILLS:
@@ -111,7 +118,7 @@ class FaultyTransport(Transport):
     @asynccontextmanager
     async def stream(
         self, endpoint: Endpoint, head: bytes, *, timeout: float, idle_timeout: float
-    ) -> AsyncIterator[StreamedReply]:
+    ) -> AsyncIterator[StreamedResponse]:
         operation = operation_of(head)
         fault = self._next(operation)
         if fault is not None and fault not in _APPLIED and fault != "cut":
@@ -186,12 +193,12 @@ def operation_of(head: bytes) -> str:
 # --- what comes instead of an answer --------------------------------------------------------
 
 
-def _instead(fault: str | None, operation: str, body: bytes | Sequence[Chunk]) -> Reply:
+def _instead(fault: str | None, operation: str, body: bytes | Sequence[Chunk]) -> HttpResponse:
     """The answer to a call that was never made; raises what the connection would."""
     if fault == "unsent":
-        raise NotSent("injected")
+        raise RequestNotSent("injected")
     if fault == "timeout":
-        raise AnswerLost("no answer in time (injected)")
+        raise ResponseLost("no answer in time (injected)")
     if fault == "nonsense":
         return _nonsense()
     assert fault is not None
@@ -199,11 +206,11 @@ def _instead(fault: str | None, operation: str, body: bytes | Sequence[Chunk]) -
     return _dynamo(fault, body) if dynamo else _s3(fault)
 
 
-def _nonsense() -> Reply:
-    return Reply(200, {"content-type": "text/html"}, b"<html>Log in to the network</html>")
+def _nonsense() -> HttpResponse:
+    return HttpResponse(200, {"content-type": "text/html"}, b"<html>Log in to the network</html>")
 
 
-def _dynamo(fault: str, body: bytes | Sequence[Chunk]) -> Reply:
+def _dynamo(fault: str, body: bytes | Sequence[Chunk]) -> HttpResponse:
     status, code, more = {
         "refused": (400, "AccessDeniedException", {}),
         "server": (500, "InternalServerError", {}),
@@ -219,23 +226,23 @@ def _dynamo(fault: str, body: bytes | Sequence[Chunk]) -> Reply:
         reasons[-1] = {"Code": reason, "Message": "injected"}
         code, more = "TransactionCanceledException", {"CancellationReasons": reasons}
     answer = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "injected", **more}
-    return Reply(status, {}, json.dumps(answer).encode())
+    return HttpResponse(status, {}, json.dumps(answer).encode())
 
 
-def _s3(fault: str) -> Reply:
+def _s3(fault: str) -> HttpResponse:
     status, code = {
         "refused": (403, "AccessDenied"),
         "server": (500, "InternalError"),
         "throttled": (503, "SlowDown"),
         "late-error": (200, "InternalError"),  # S3 may say 200 before it knows
     }[fault]
-    return Reply(status, {}, f"<Error><Code>{code}</Code></Error>".encode())
+    return HttpResponse(status, {}, f"<Error><Code>{code}</Code></Error>".encode())
 
 
-def _changed(fault: str | None, operation: str, reply: Reply) -> Reply:
+def _changed(fault: str | None, operation: str, reply: HttpResponse) -> HttpResponse:
     """What is made of the answer to a call that was made."""
     if fault in ("lost", "garbled", "cut"):
-        raise AnswerLost(f"{fault} (injected)")
+        raise ResponseLost(f"{fault} (injected)")
     if fault == "server-applied":
         return _instead("server", operation, b"")
     return reply
@@ -244,7 +251,7 @@ def _changed(fault: str | None, operation: str, reply: Reply) -> Reply:
 class _Canned:
     """An answer without a connection."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: HttpResponse) -> None:
         self.status, self.headers, self._body = reply.status, reply.headers, reply.body
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -257,14 +264,14 @@ class _Canned:
 class _Cut:
     """An answer whose connection breaks within the body."""
 
-    def __init__(self, reply: StreamedReply) -> None:
+    def __init__(self, reply: StreamedResponse) -> None:
         self._reply = reply
         self.status, self.headers = reply.status, reply.headers
 
     async def chunks(self) -> AsyncIterator[bytes]:
         async for chunk in self._reply.chunks():
             yield chunk[: len(chunk) // 2 + 1]
-            raise AnswerLost("cut (injected)")
+            raise ResponseLost("cut (injected)")
 
     async def read(self, limit: int) -> bytes:
         return await self._reply.read(limit)

@@ -18,7 +18,7 @@ import pytest
 from app import bootstrap
 from app.documents.models import Intent
 from app.maintenance.ports import OpenIntent
-from app.maintenance.restore import Restoration, Restorer, Wishes
+from app.maintenance.restore import Restoration, RestoreOptions, Restorer
 from app.maintenance.verify import Verification
 from app.records import Tenant
 from app.storage.errors import Unavailable
@@ -80,7 +80,7 @@ def restored(backup: Backup) -> World:
 
 def restore(world: World, **options: Any) -> Restoration:
     async def work(backends: bootstrap.Backends) -> Restoration:
-        options.setdefault("wishes", Wishes(keep_keys=True))
+        options.setdefault("restore_options", RestoreOptions(keep_keys=True))
         restorer = Restorer(backends.maintenance, backends.objects, now_ms, **options)
         await restorer.run()
         return restorer.state
@@ -372,11 +372,11 @@ def test_an_answer_about_a_document_that_is_not_there_is_not_given_again(
 def test_keys_that_may_have_been_revoked_since_are_told(world: World, client: Client) -> None:
     world.new_keys(["quiet"])
     new = restored(Backup(world))
-    state = restore(new, wishes=Wishes())
+    state = restore(new, restore_options=RestoreOptions())
     assert kinds(state) == Counter({"key-alive": 2})
     told = {finding.key for finding in state.findings}
     assert told == {item["PK"]["S"][2:] for item in new.items("K#")}
-    assert kinds(restore(new, wishes=Wishes(keep_keys=True))) == Counter()
+    assert kinds(restore(new, restore_options=RestoreOptions(keep_keys=True))) == Counter()
 
 
 def test_keys_are_revoked_where_a_table_that_still_stands_says_so(
@@ -393,8 +393,10 @@ def test_keys_are_revoked_where_a_table_that_still_stands_says_so(
     new = restored(backup)
 
     async def work(backends: bootstrap.Backends) -> Restoration:
-        wishes = Wishes(keys_elsewhere=backends.other_keys(world.name))
-        restorer = Restorer(backends.maintenance, backends.objects, now_ms, wishes=wishes)
+        restore_options = RestoreOptions(keys_elsewhere=backends.other_keys(world.name))
+        restorer = Restorer(
+            backends.maintenance, backends.objects, now_ms, restore_options=restore_options
+        )
         await restorer.run()
         return restorer.state
 
@@ -407,10 +409,12 @@ def test_keys_are_revoked_where_a_table_that_still_stands_says_so(
 
 def test_keys_of_before_a_moment_are_revoked(world: World, client: Client) -> None:
     new = restored(Backup(world))
-    state = restore(new, wishes=Wishes(revoke_created_before=now_ms()), dry_run=True)
+    state = restore(
+        new, restore_options=RestoreOptions(revoke_created_before=now_ms()), dry_run=True
+    )
     assert (state.keys_revoked, state.findings) == (1, [])
     assert "revoked_at" not in new.items("K#")[0]
-    state = restore(new, wishes=Wishes(revoke_created_before=now_ms()))
+    state = restore(new, restore_options=RestoreOptions(revoke_created_before=now_ms()))
     assert (state.keys_revoked, state.findings) == (1, [])
     assert "revoked_at" in new.items("K#")[0]
 
@@ -431,7 +435,9 @@ def test_a_deletion_that_was_perhaps_taken_back_is_not_left_to_the_sweeper_unsai
     assert [f.kind for f in state.findings] == ["purge-due"]
     assert state.findings[0].key.endswith(path.rpartition("/")[2])
     assert state.purged_since == 1
-    state = restore(new, wishes=Wishes(keep_keys=True, postpone_to=now_ms() + DAY_MS))
+    state = restore(
+        new, restore_options=RestoreOptions(keep_keys=True, postpone_to=now_ms() + DAY_MS)
+    )
     assert (state.deletions_postponed, state.findings) == (1, [])
     assert new.sweep().documents == 1
     assert new.sweep(later_ms=2 * DAY_MS).documents == 1

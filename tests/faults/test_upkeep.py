@@ -430,7 +430,7 @@ class Changing:
     async def read_intent(self, write_id: str) -> object:
         return self.intents.pop(0)
 
-    async def names(self, tenant: Tenant, document_id: str, write_id: str) -> bool:
+    async def is_referenced(self, tenant: Tenant, document_id: str, write_id: str) -> bool:
         return self.named.pop(0)
 
 

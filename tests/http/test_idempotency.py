@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.documents.models import Document
-from app.idempotency.models import Answer, Attempt, Claim
+from app.idempotency.models import Claim, IdempotentRequest, StoredResponse
 from app.idempotency.service import Idempotency
 from app.problems import NotFound
 from app.records import Tenant
@@ -32,15 +32,15 @@ class Table:
 async def test_a_refusal_stays_what_it_is_when_the_key_cannot_be_given_back(
     error: Exception,
 ) -> None:
-    async def action(attempt: Attempt[Document] | None) -> Document:
+    async def action(attempt: IdempotentRequest[Document] | None) -> Document:
         raise NotFound("There is no such document.")
 
     table = Table(error)
-    exchange: Any = SimpleNamespace(caller=SimpleNamespace(tenant=Tenant("acme")))
-    attempt: Attempt[Document] = Attempt(
-        Claim("key", "owner", "fingerprint"), lambda _: Answer(204, {}, b"")
+    context: Any = SimpleNamespace(caller=SimpleNamespace(tenant=Tenant("acme")))
+    attempt: IdempotentRequest[Document] = IdempotentRequest(
+        Claim("key", "owner", "fingerprint"), lambda _: StoredResponse(204, {}, b"")
     )
     idempotency = Idempotency(table, Tasks(), 0)  # type: ignore[arg-type]
     with pytest.raises(NotFound):
-        await idempotency._first(exchange, attempt, action)
+        await idempotency._first(context, attempt, action)
     assert table.asked == 1

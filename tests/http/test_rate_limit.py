@@ -18,15 +18,15 @@ class Clock:
 def test_a_burst_then_the_rate() -> None:
     clock = Clock()
     limit = RateLimit(10, 5, clock=clock)
-    assert [limit.take("a").left for _ in range(5)] == [4, 3, 2, 1, 0]
+    assert [limit.acquire("a").left for _ in range(5)] == [4, 3, 2, 1, 0]
     with pytest.raises(RateLimited):
-        limit.take("a")
+        limit.acquire("a")
     clock.now += 0.1
-    assert limit.take("a").left == 0
+    assert limit.acquire("a").left == 0
     with pytest.raises(RateLimited):
-        limit.take("a")
+        limit.acquire("a")
     clock.now += 60
-    assert limit.take("a").left == 4  # no more than a burst is saved up
+    assert limit.acquire("a").left == 4  # no more than a burst is saved up
 
 
 def test_over_time_a_key_gets_exactly_its_rate() -> None:
@@ -35,7 +35,7 @@ def test_over_time_a_key_gets_exactly_its_rate() -> None:
     taken = 0
     for _ in range(10_000):
         try:
-            limit.take("a")
+            limit.acquire("a")
             taken += 1
         except RateLimited:
             pass
@@ -45,34 +45,34 @@ def test_over_time_a_key_gets_exactly_its_rate() -> None:
 
 def test_each_key_has_its_own() -> None:
     limit = RateLimit(1, 1, clock=Clock())
-    limit.take("a")
-    limit.take("b")
+    limit.acquire("a")
+    limit.acquire("b")
     with pytest.raises(RateLimited):
-        limit.take("a")
+        limit.acquire("a")
 
 
 def test_the_fields_and_when_to_come_again() -> None:
     clock = Clock()
     limit = RateLimit(0.5, 4, clock=clock)
-    fields = limit.headers(limit.take("a"))
+    fields = limit.headers(limit.acquire("a"))
     assert fields == {"RateLimit-Policy": '"default";q=4;w=8', "RateLimit": '"default";r=3;t=2'}
     for _ in range(3):
-        limit.take("a")
+        limit.acquire("a")
     with pytest.raises(RateLimited) as refused:
-        limit.take("a")
+        limit.acquire("a")
     assert refused.value.headers == {
         "RateLimit-Policy": '"default";q=4;w=8',
         "RateLimit": '"default";r=0;t=8',
         "Retry-After": "2",
     }
     clock.now += 2
-    limit.take("a")  # Retry-After was long enough
+    limit.acquire("a")  # Retry-After was long enough
 
 
 def test_many_keys_take_bounded_memory() -> None:
     limit = RateLimit(1, 10, most_keys=100, clock=Clock())
     for number in range(10_000):
-        limit.take(str(number))
+        limit.acquire(str(number))
     assert len(limit) == 100
 
 

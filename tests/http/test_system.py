@@ -14,10 +14,10 @@ from app.web.system import SystemRoutes
 
 async def metrics_for(peer: tuple[Any, ...] | None) -> bytes:
     transport = SimpleNamespace(get_extra_info=lambda name: peer if name == "peername" else None)
-    exchange: Any = SimpleNamespace(request=SimpleNamespace(transport=transport))
-    edge: Any = None
-    system = SystemRoutes(edge, Metrics(), {}, {}, metrics_here=True)
-    return (await system.metrics(exchange)).body or b""
+    context: Any = SimpleNamespace(request=SimpleNamespace(transport=transport))
+    pipeline: Any = None
+    system = SystemRoutes(pipeline, Metrics(), {}, {}, metrics_here=True)
+    return (await system.metrics(context)).body or b""
 
 
 @pytest.mark.parametrize(
