@@ -167,12 +167,13 @@ class S3ObjectStore:
     async def discard(self, key: str) -> None:
         """Uploads first: one of them might still become a version."""
         ends = deadline.end()
-        await self._abort_uploads(key, ends)
+        await self.abort_uploads(key)
         for version in await self._versions(key, ends):
             query = [("versionId", version)] if version else []
             await self._remove("DeleteObject", key, query, ends)
 
-    async def _abort_uploads(self, key: str, ends: float) -> None:
+    async def abort_uploads(self, key: str) -> None:
+        ends = deadline.end()
         uploads = [upload async for upload in self._unfinished(key, ends) if upload.key == key]
         for upload in uploads:
             await self.abort(upload, ends)

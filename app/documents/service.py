@@ -427,7 +427,7 @@ class Documents:
     ) -> T:
         """Commit what has been stored; if that is refused, remove the bytes."""
         try:
-            return await commit
+            result = await commit
         except OutcomeUnknown:
             raise  # the sweeper finds out: the intent is gone if the commit happened
         except (Refused, Unavailable, Problem) as refused:
@@ -439,6 +439,15 @@ class Documents:
                     "The upload took too long to be committed. Send it again.", retry_after=1
                 ) from refused
             raise
+        if pending.unconfirmed:
+            self._tasks.background(self._abort_uploads(caller.tenant, pending.intent))
+        return result
+
+    async def _abort_uploads(self, tenant: Tenant, intent: Intent) -> None:
+        """End the multipart upload that an unanswered call may have begun beside the one that was
+        completed."""
+        deadline.start(deadline.DEFAULT_SECONDS)
+        await self._objects.abort_uploads(object_key(tenant, intent.document_id, intent.write_id))
 
     async def _rollback_upload(self, tenant: Tenant, pending: PendingUpload) -> None:
         """Remove what a write that was not committed has left, in the sweeper's own order: only

@@ -75,6 +75,10 @@ class ObjectStore(Protocol):
         """How long the credentials that sign URLs will live; `None` if they do not expire."""
         ...
 
+    async def abort_uploads(self, key: str) -> None:
+        """End the unfinished multipart uploads of the key; the object stays."""
+        ...
+
     async def discard(self, key: str) -> None:
         """Remove the object, every version of it, and its unfinished multipart uploads."""
         ...
