@@ -1,4 +1,4 @@
-"""Clients that take their time: they are waited for, but not for ever, and at nobody's cost."""
+"""ConnectionManager that take their time: they are waited for, but not for ever, and at nobody's cost."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.http.framing import Chunks, Head, parse_head
 from app.problems import BadRequest, HeadersTooLarge
+from app.server.framing import Chunks, Head, parse_head
 
 
 def parsed(line: str, *fields: str) -> Head:
