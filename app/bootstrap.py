@@ -164,7 +164,7 @@ def _observe(
     )
     metrics.gauge(
         "strongroom_client_connections",
-        "ConnectionManager' connections, by what they wait for; counted once a second",
+        "Clients' connections, by what they wait for; counted once a second",
         "waits_for",
         {phase.value: partial(clients.phases.__getitem__, phase) for phase in ConnectionState},
     )

@@ -23,7 +23,7 @@ _GROUPS = {
     "max_upload_bytes": "Documents",
     "max_in_flight": "Load",
     "aws_max_connections": "Backends",
-    "client_head_seconds": "ConnectionManager and shutdown",
+    "client_head_seconds": "Clients and shutdown",
     "fault_error_ratio": "Faults on purpose",
 }
 _AWS = (

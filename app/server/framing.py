@@ -25,7 +25,7 @@ _MOST_DIGITS = 4000  # of what Python makes a number of
 _MOST_KNOWN = 1000
 _VERSIONS = {"HTTP/1.1": True, "HTTP/1.0": False}
 _DECISIVE = frozenset({"host", "content-length", "transfer-encoding", "connection", "expect"})
-# Names and hosts that were found to be valid. ConnectionManager send few, and checking takes longer.
+# Names and hosts that were found to be valid. Clients send few, and checking takes longer.
 _known_names: dict[str, str] = {}
 _known_hosts: set[str] = set()
 

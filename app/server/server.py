@@ -123,7 +123,7 @@ class Server:
         await self._send_away(server)
 
     async def _send_away(self, server: AsyncioServer) -> None:
-        """ConnectionManager that have not sent their requests by now are told to send them again."""
+        """Clients that have not sent their requests by now are told to send them again."""
         self._clients.refuse_unfinished()
         ends = monotonic() + _LAST_SECONDS
         while server.connections and monotonic() < ends and not self._stop.is_set():

@@ -93,7 +93,7 @@ class Metrics:
         )
         self._cut = Counter(
             "strongroom_clients_cut_off",
-            "ConnectionManager that were too slow, or too many, by what they were waited for",
+            "Clients that were too slow, or too many, by what they were waited for",
             ("reason",),
             registry=self.registry,
         )

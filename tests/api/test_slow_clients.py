@@ -1,4 +1,4 @@
-"""ConnectionManager that take their time: they are waited for, but not for ever, and at nobody's cost."""
+"""Clients that take their time: they are waited for, but not for ever, and at nobody's cost."""
 
 from __future__ import annotations
 
