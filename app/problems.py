@@ -83,7 +83,7 @@ class BadParameter(Problem):
 
 
 class MalformedJson(Problem):
-    """The body is not JSON, or is JSON that two readers would understand differently."""
+    """The body is not JSON, or it is ambiguous JSON, such as an object with a member twice."""
 
     slug, status, title = "malformed-json", 400, "Malformed JSON"
 
@@ -136,7 +136,9 @@ class MethodNotAllowed(Problem):
 
     def __init__(self, method: str, allowed: list[str]) -> None:
         allow = ", ".join(allowed)
-        super().__init__(f"{method} is not possible here; {allow} is.", headers={"Allow": allow})
+        super().__init__(
+            f"This path does not accept {method}; it accepts {allow}.", headers={"Allow": allow}
+        )
 
 
 class RequestTimeout(Problem):
@@ -166,19 +168,19 @@ class TooLarge(Problem):
 
 
 class UriTooLong(Problem):
-    """The request's address is too long."""
+    """The request's URI is too long."""
 
     slug, status, title = "uri-too-long", 414, "URI too long"
 
 
 class UnsupportedMediaType(Problem):
-    """The body's media type is not one that this call reads."""
+    """This call does not accept the body's media type."""
 
     slug, status, title = "unsupported-media-type", 415, "Unsupported media type"
 
 
 class RangeNotSatisfiable(Problem):
-    """The range lies outside the content, or is not a range; `Content-Range` tells the size."""
+    """The range is malformed or lies outside the content; `Content-Range` gives the size."""
 
     slug, status, title = "range-not-satisfiable", 416, "Range not satisfiable"
 
@@ -214,7 +216,7 @@ class RateLimited(Problem):
 
 
 class HeadersTooLarge(Problem):
-    """The request's address and headers together are larger than the server reads."""
+    """The request line and headers together exceed the server's limit."""
 
     slug, status, title = "headers-too-large", 431, "Request header fields too large"
 
@@ -255,7 +257,7 @@ class ContentUnavailable(Problem):
 
 
 class Overloaded(Problem):
-    """The service has as much work as it can bear, or is shutting down."""
+    """The service is at its capacity, or it is shutting down."""
 
     slug, status, title = "overloaded", 503, "Overloaded"
     retry_seconds = 1

@@ -145,7 +145,7 @@ def validate_tags(value: list[Any]) -> tuple[str, ...]:
         if not tag or len(tag.encode("utf-8", "surrogatepass")) > MAX_TAG_BYTES:
             raise InvalidDocument(f"A tag must have 1 to {MAX_TAG_BYTES} bytes of UTF-8.")
         if _FORBIDDEN.search(tag):
-            raise InvalidDocument("A tag must not hold control characters.")
+            raise InvalidDocument("A tag must not contain control characters.")
     folded = tuple(dict.fromkeys(value))
     if len(folded) > MAX_TAGS:
         raise InvalidDocument(f"A document can have at most {MAX_TAGS} tags.")
@@ -188,7 +188,7 @@ def validate_metadata(value: dict[str, Any]) -> str:
     for key in value:
         if not key or len(key.encode()) > _MAX_KEY_BYTES or _FORBIDDEN.search(key):
             raise InvalidDocument(
-                f"A key of metadata must have 1 to {_MAX_KEY_BYTES} bytes, none a control."
+                f"A metadata key must have 1 to {_MAX_KEY_BYTES} bytes and no control characters."
             )
     if _depth(value) > _MAX_METADATA_DEPTH:
         raise InvalidDocument(f"metadata may be nested at most {_MAX_METADATA_DEPTH} deep.")
@@ -287,7 +287,7 @@ def validate_name(name: str) -> str:
 def _cleaned(name: str) -> str:
     """The last segment in NFC; perhaps empty. What is cut off must be clean, too."""
     if _FORBIDDEN.search(name):
-        raise InvalidDocument("A name must not hold control or direction characters.")
+        raise InvalidDocument("A name must not contain control or direction characters.")
     return _normalized(_last_segment(name))
 
 
@@ -305,7 +305,7 @@ def _normalized(name: str) -> str:
 def name_prefix(value: str) -> str:
     """The beginning of a file name, in NFC as names are. Raises `InvalidDocument`."""
     if _FORBIDDEN.search(value):
-        raise InvalidDocument("A name does not hold control or direction characters.")
+        raise InvalidDocument("A name contains no control or direction characters.")
     return _normalized(value)
 
 

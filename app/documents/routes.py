@@ -290,9 +290,11 @@ def _precondition(context: RequestContext) -> Precondition:
             if READ in context.caller.scopes:
                 raise
             # It names the tag: of a content that is its SHA-256, which is not this key's to know.
-            raise PreconditionFailed("If-Match does not hold: there was another write.") from failed
+            raise PreconditionFailed(
+                "If-Match does not match: another write came first."
+            ) from failed
         if unwanted is not None and conditions.not_modified(unwanted, etag):
-            raise PreconditionFailed("What If-None-Match excludes is what is there.")
+            raise PreconditionFailed("The current ETag matches If-None-Match.")
 
     return check
 

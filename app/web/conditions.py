@@ -71,7 +71,8 @@ def require(wanted: EtagSet | None, etag: str) -> None:
     """Raise `PreconditionFailed` unless `etag` is one of `wanted`, compared strongly."""
     if wanted is not None and not wanted.matches_strong(etag):
         raise PreconditionFailed(
-            f"If-Match does not hold: the entity tag is {etag} now. Read it again, then decide."
+            f"The current ETag is {etag}, which If-Match does not list. Read the document again, "
+            "then decide."
         )
 
 
@@ -86,7 +87,7 @@ def byte_range(
     """The first and the last byte asked for, or None for the whole.
 
     Another unit than bytes, and several ranges at once, are ignored, as RFC 9110, 14.2, allows.
-    Raises `RangeNotSatisfiable` for a range outside the content, or one that is none.
+    A malformed or out-of-range Range gets 416: raises `RangeNotSatisfiable`.
     """
     if value is None or (if_range is not None and not _is_current(if_range, etag)):
         return None

@@ -133,7 +133,7 @@ class RequestContext:
         given = (self.header("content-type") or "").partition(";")[0].strip().lower()
         if given not in accepted:
             raise UnsupportedMediaType(
-                f"Send the body as {' or '.join(accepted)}, not as {given or 'nothing'}.",
+                f"Set Content-Type to {' or '.join(accepted)}; the request has {given or 'none'}.",
                 headers={"Accept-Patch": ", ".join(accepted)}
                 if self.request.method == "PATCH"
                 else None,
@@ -143,7 +143,7 @@ class RequestContext:
         coding = (self.header("content-encoding") or "identity").strip().lower()
         if coding != "identity":
             raise UnsupportedMediaType(
-                "Send the bytes without Content-Encoding: what arrives is what is stored.",
+                "Send the body without Content-Encoding: the service stores bytes as they arrive.",
                 headers={"Accept-Encoding": "identity"},
             )
 
