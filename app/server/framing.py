@@ -24,7 +24,8 @@ _CONTROLS = bytes([*range(9), *range(10, 32), 127])
 _MOST_DIGITS = 4000  # of what Python makes a number of
 _MOST_KNOWN = 1000
 _VERSIONS = {"HTTP/1.1": True, "HTTP/1.0": False}
-_DECISIVE = frozenset({"host", "content-length", "transfer-encoding", "connection", "expect"})
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
+_DECISIVE = _FRAMING | {"host", "connection", "expect"}
 # Names and hosts that were found to be valid. Clients send few, and checking takes longer.
 _known_names: dict[str, str] = {}
 _known_hosts: set[str] = set()
@@ -62,18 +63,32 @@ def parse_head(data: bytes) -> Head:
     headers = []
     decisive: dict[str, list[str]] = {}
     for field in lines:
-        name, value = _field(field)
-        if name in _DECISIVE:
-            decisive.setdefault(name, []).append(value)
-        headers.append((name, value))
-    host = _one_host(decisive.get("host", []), required=current)
+        name, colon, value = field.partition(":")
+        known = _known_names.get(name) if colon else None
+        if known is None:
+            known = _check_name(name, colon)
+        value = value.strip(" \t")
+        if known in _DECISIVE:
+            if known in decisive:
+                decisive[known].append(value)
+            else:
+                decisive[known] = [value]
+        headers.append((known, value))
+    hosts = decisive.get("host", ())
+    if len(hosts) != 1 and (hosts or current):
+        raise BadRequest("The request must have one Host header.")
+    host = hosts[0] if hosts else None
+    if host is not None and host not in _known_hosts:
+        _check_host(host)
+        if len(_known_hosts) < _MOST_KNOWN:
+            _known_hosts.add(host)
     if target[:1] != "/" or "#" in target or not target.isascii():
         target, authority = _other_target(method, target)
         if authority is not None and authority != host:
             # RFC 9112, 3.2.2: the target's authority counts, whatever Host says.
             headers = [(n, v) for n, v in headers if n != "host"] + [("host", authority)]
     options = _options(decisive["connection"]) if "connection" in decisive else ()
-    length = _length(decisive, current)
+    length = _length(decisive, current) if not _FRAMING.isdisjoint(decisive) else 0
     return Head(
         method,
         target,
@@ -85,32 +100,15 @@ def parse_head(data: bytes) -> Head:
     )
 
 
-def _field(line: str) -> tuple[str, str]:
-    name, colon, value = line.partition(":")
-    known = _known_names.get(name)
-    if known is None:
-        # Before it is put in lower case: that makes the Kelvin sign a k.
-        if not colon or not _token.fullmatch(name):
-            raise BadRequest("A header's name holds a character that no name may hold.")
-        known = name.lower()
-        if len(_known_names) < _MOST_KNOWN:
-            _known_names[name] = known
-    elif not colon:
+def _check_name(name: str, colon: str) -> str:
+    """The name in lower case, after it was found to be one: the Kelvin sign's lower case is k."""
+    if not colon:
         raise BadRequest("A header has no colon.")
-    return known, value.strip(" \t")
-
-
-def _one_host(hosts: list[str], *, required: bool) -> str | None:
-    if len(hosts) > 1 or (required and not hosts):
-        raise BadRequest("The request must have one Host header.")
-    if not hosts:
-        return None
-    [host] = hosts
-    if host not in _known_hosts:
-        _check_host(host)
-        if len(_known_hosts) < _MOST_KNOWN:
-            _known_hosts.add(host)
-    return host
+    if not _token.fullmatch(name):
+        raise BadRequest("A header's name holds a character that no name may hold.")
+    if len(_known_names) < _MOST_KNOWN:
+        _known_names[name] = name.lower()
+    return name.lower()
 
 
 def _check_host(host: str) -> bool:
@@ -241,7 +239,8 @@ class Chunks:
             if self._trailer_bytes > _MOST_TRAILER_BYTES:
                 raise HeadersTooLarge("The trailers are too large.")
             if line:
-                _field(line)
+                name, colon, _ = line.partition(":")
+                _check_name(name, colon)
             del buffer[: len(line) + 2]
             if not line:
                 return None
