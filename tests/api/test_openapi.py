@@ -49,12 +49,12 @@ STATEFUL = {
 UNSAYABLE = (
     "Document-Expires must be in the future",
     "Document-Tags must be percent-encoded UTF-8",
-    "Document-Tags: A tag must not hold control characters",
+    "Document-Tags: A tag must not contain control characters",
     "Content-Disposition has a parameter twice",
     "Content-Disposition: filename* must be UTF-8",
     "The cursor does not belong to this list",
     "expires_at must be in the future",
-    "A key of metadata must have",
+    "A metadata key must have",
     "does not fit into 64 bits",
     "A name must not be empty, nor end in a slash",
 )
