@@ -69,7 +69,8 @@ def test_they_keep_no_new_client_out(small: Service, first: bytes) -> None:
         for _ in range(30):
             started = time.monotonic()
             assert small.request("GET", "/v1/documents?limit=1").status == 200
-            assert time.monotonic() - started < 1
+            # Clients were kept out for 15 s and more; a busy machine takes a second or two.
+            assert time.monotonic() - started < 5
             time.sleep(0.1)
 
 
