@@ -84,7 +84,7 @@ def test_every_folder_of_tests_is_run_by_a_target() -> None:
 @pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "workers"])
 def test_a_session_records_each_case_once(tmp_path: Path, workers: list[str]) -> None:
     ran = tmp_path / "ran"
-    case = "tests/storage/test_budget.py"
+    case = "tests/aws/test_budget.py"
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")
     }

@@ -28,10 +28,6 @@ CONFIGURATIONS = Path(__file__).parent / "proxies"
 SMUGGLED = b"GET /livez HTTP/1.1\r\nHost: a\r\nX-Request-Id: smuggled\r\n\r\n"
 _numbers = count()
 
-pytestmark = pytest.mark.skipif(
-    "STRONGROOM_FULL" not in os.environ, reason="takes minutes; STRONGROOM_FULL=1 runs it"
-)
-
 
 @dataclass
 class Proxied:
