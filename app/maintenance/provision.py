@@ -8,6 +8,7 @@ tells it from what others have made.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,16 +118,30 @@ def _tag(what: str) -> list[dict[str, str]]:
 
 
 def _is_unfinished(clients: _Clients, table: str, what: str) -> bool:
-    tags = clients.dynamodb.list_tags_of_resource(ResourceArn=_arn(clients, table))
-    return _tag(what)[0] in tags.get("Tags", [])
+    with _where_there_are_tags():
+        tags = clients.dynamodb.list_tags_of_resource(ResourceArn=_arn(clients, table))
+        return _tag(what)[0] in tags.get("Tags", [])
+    return False
 
 
 def _begin(clients: _Clients, table: str, what: str) -> None:
-    clients.dynamodb.tag_resource(ResourceArn=_arn(clients, table), Tags=_tag(what))
+    with _where_there_are_tags():
+        clients.dynamodb.tag_resource(ResourceArn=_arn(clients, table), Tags=_tag(what))
 
 
 def _finish(clients: _Clients, table: str) -> None:
-    clients.dynamodb.untag_resource(ResourceArn=_arn(clients, table), TagKeys=[_UNFINISHED])
+    with _where_there_are_tags():
+        clients.dynamodb.untag_resource(ResourceArn=_arn(clients, table), TagKeys=[_UNFINISHED])
+
+
+@contextmanager
+def _where_there_are_tags() -> Iterator[None]:
+    """DynamoDB Local keeps none: there, what an earlier run began is only told, not finished."""
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "UnknownOperationException":
+            raise
 
 
 def _arn(clients: _Clients, table: str) -> str:

@@ -105,6 +105,7 @@ def build(routes: Sequence[Route], models: Iterable[type[BaseModel]]) -> Json:
     _, definitions = models_json_schema(
         [(model, "serialization") for model in models], ref_template=_REF
     )
+    schemas = {name: _plain(schema) for name, schema in definitions.get("$defs", {}).items()}
     paths: dict[str, Json] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
@@ -120,7 +121,7 @@ def build(routes: Sequence[Route], models: Iterable[type[BaseModel]]) -> Json:
         "servers": [{"url": "/"}],
         "paths": paths,
         "components": {
-            "schemas": {**definitions.get("$defs", {}), "Problem": _problem_schema()},
+            "schemas": {**schemas, "Problem": _problem_schema()},
             "headers": {"X-Request-Id": header("To quote when asking about it", _REQUEST_ID)},
             "securitySchemes": {
                 "apiKey": {
@@ -135,6 +136,25 @@ def build(routes: Sequence[Route], models: Iterable[type[BaseModel]]) -> Json:
             },
         },
     }
+
+
+def _plain(schema: Any) -> Any:
+    """The schema with `anyOf` of something and null written as a list of types, as generators take
+    it, and without the titles that Pydantic makes of names."""
+    if isinstance(schema, list):
+        return [_plain(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {
+        name: _plain(part)
+        for name, part in schema.items()
+        if not (name == "title" and isinstance(part, str))
+    }
+    match plain.get("anyOf"):
+        case [{"type": str(kind), **rest}, {"type": "null"}]:
+            del plain["anyOf"]
+            return {**rest, **plain, "type": [kind, "null"]}
+    return plain
 
 
 def _operation(route: Route) -> Json:
@@ -190,7 +210,10 @@ def _problem_response(route: Route, status: int, kinds: list[type[Problem]]) -> 
         "headers": _PROBLEM_HEADERS.get(status, {}),
     }
     if route.method != "HEAD":
-        response["content"] = {"application/problem+json": {"schema": _problem_of(status, kinds)}}
+        schema = {"$ref": _REF.format(model="Problem")}
+        response["content"] = {
+            "application/problem+json": {"schema": schema, "examples": _examples(status, kinds)}
+        }
     return response
 
 
@@ -211,21 +234,21 @@ _PROBLEM_HEADERS: dict[int, Json] = {
 }
 
 
-def _problem_of(status: int, kinds: list[type[Problem]]) -> Json:
-    """A problem of this status and one of these types."""
-    types = [problems.TYPE_BASE + kind.slug for kind in kinds]
-    properties = {"status": {"const": status}, "type": {"enum": types}}
+def _examples(status: int, kinds: list[type[Problem]]) -> Json:
+    """An example of each problem that this status may mean. The schema stays one for all: a schema
+    of each status makes generators lose the response, or the whole call."""
     return {
-        "allOf": [{"$ref": _REF.format(model="Problem")}, {"properties": properties}],
-        "examples": [
-            {
-                "type": types[0],
-                "title": kinds[0].title,
+        kind.slug: {
+            "summary": kind.title,
+            "value": {
+                "type": problems.TYPE_BASE + kind.slug,
+                "title": kind.title,
                 "status": status,
-                "detail": kinds[0].meaning,
+                "detail": kind.meaning,
                 "request_id": "9f86d081884c7d65",
-            }
-        ],
+            },
+        }
+        for kind in kinds
     }
 
 
@@ -238,7 +261,8 @@ def _problem_schema() -> Json:
         "properties": {
             "type": {
                 **text,
-                "enum": [problems.TYPE_BASE + slug for slug in sorted(problems.REGISTRY)],
+                "format": "uri-reference",
+                "description": "Stable; `/problems` explains each. More may come",
             },
             "title": text,
             "status": {"type": "integer", "minimum": 400, "maximum": 599},

@@ -91,13 +91,8 @@ class Operation:
     def problems(self, status: int) -> set[str]:
         """The problem types that are documented for this status."""
         content = self.definition["responses"][str(status)].get("content", {})
-        schema = content.get("application/problem+json", {}).get("schema", {"allOf": []})
-        return {name for part in schema["allOf"] for name in enumerated(part)}
-
-
-def enumerated(schema: Json) -> list[str]:
-    found: list[str] = schema.get("properties", {}).get("type", {}).get("enum", [])
-    return found
+        examples = content.get("application/problem+json", {}).get("examples", {})
+        return {example["value"]["type"] for example in examples.values()}
 
 
 class Reality:
