@@ -60,25 +60,33 @@ _ID = path_parameter("id", "The document's id", matching(ID_PATTERN, "01J9ZK3V8Q
 # --- what is answered -------------------------------------------------------------------------
 
 _CONTENT_ETAG = '"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"'
-_PRIVATE = {"Cache-Control": header("Not for shared caches", {"const": "private, no-cache"})}
+_PRIVATE = {
+    "Cache-Control": header(
+        "Not for shared caches", {"type": "string", "const": "private, no-cache"}
+    )
+}
 _REVISION_TAG = {"ETag": header("Of the document", matching('"[1-9][0-9]*"', '"3"'))}
 _CONTENT_TAG = {"ETag": header("Of the content", matching('"[0-9a-zA-Z=+/-]+"', _CONTENT_ETAG))}
 _REPLAYED = {
     "Idempotency-Replayed": header(
         "There if this is the answer to an earlier request with this `Idempotency-Key`",
-        {"const": "true"},
+        {"type": "string", "const": "true"},
         required=False,
     )
 }
 _CONTENT_HEADERS = {
     **_CONTENT_TAG,
     **_PRIVATE,
-    "Accept-Ranges": header("Ranges of bytes can be asked for", {"const": "bytes"}),
+    "Accept-Ranges": header(
+        "Ranges of bytes can be asked for", {"type": "string", "const": "bytes"}
+    ),
     "Content-Disposition": header(
         "The document's name", matching("(?:attachment|inline); .+", 'attachment; filename="a"')
     ),
-    "Content-Security-Policy": header("Nothing in it runs", {"const": "sandbox"}),
-    "X-Content-Type-Options": header("The type is not guessed", {"const": "nosniff"}),
+    "Content-Security-Policy": header("Nothing in it runs", {"type": "string", "const": "sandbox"}),
+    "X-Content-Type-Options": header(
+        "The type is not guessed", {"type": "string", "const": "nosniff"}
+    ),
     "Repr-Digest": header(
         "SHA-256 of all bytes (RFC 9530), unless the checksum is a composite one",
         matching("sha-256=:[0-9A-Za-z+/]{43}=:"),
@@ -456,7 +464,9 @@ def _content(handlers: DocumentRoutes) -> list[Route]:
         "description": "The bytes are at `Location`, for at most a minute",
         "headers": {
             "Location": header("A presigned URL", {"type": "string", "format": "uri"}),
-            "Cache-Control": header("Not to be kept", {"const": "private, no-store"}),
+            "Cache-Control": header(
+                "Not to be kept", {"type": "string", "const": "private, no-store"}
+            ),
         },
     }
     not_modified = {"description": "The client's copy is current", "headers": _CONTENT_HEADERS}

@@ -89,6 +89,12 @@ class DocumentRoutes:
 
     def _upload(self, context: RequestContext) -> Upload:
         """Everything that can be refused is refused before the body is read."""
+        if (context.header("content-type") or "").lower().startswith("multipart/form-data"):
+            raise problems.UnsupportedMediaType(
+                "Send the bytes themselves, not a form, which would be stored with its envelope: "
+                "curl --data-binary @report.pdf -H 'Content-Type: application/pdf' "
+                "-H 'Content-Disposition: attachment; filename=\"report.pdf\"' ..."
+            )
         context.require_identity_encoding()
         length = context.content_length
         if length is not None and length > self._max_upload_bytes:

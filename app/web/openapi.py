@@ -145,16 +145,21 @@ def _plain(schema: Any) -> Any:
         return [_plain(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    plain = {
-        name: _plain(part)
-        for name, part in schema.items()
-        if not (name == "title" and isinstance(part, str))
-    }
+    needless = {name for name, part in schema.items() if _says_nothing(name, part)}
+    plain = {name: _plain(part) for name, part in schema.items() if name not in needless}
     match plain.get("anyOf"):
         case [{"type": str(kind), **rest}, {"type": "null"}]:
             del plain["anyOf"]
             return {**rest, **plain, "type": [kind, "null"]}
     return plain
+
+
+def _says_nothing(name: str, part: Any) -> bool:
+    """Pydantic's titles, which are the names again; and what is the default, on which
+    openapi-generator fails for Python beside a list of types."""
+    return (name == "title" and isinstance(part, str)) or (
+        name == "additionalProperties" and part is True
+    )
 
 
 def _operation(route: Route) -> Json:
@@ -226,7 +231,9 @@ _PROBLEM_HEADERS: dict[int, Json] = {
     409: _RETRY,
     415: {
         "Accept-Patch": header("The media types of a patch", required=False),
-        "Accept-Encoding": header("identity", {"const": "identity"}, required=False),
+        "Accept-Encoding": header(
+            "identity", {"type": "string", "const": "identity"}, required=False
+        ),
     },
     416: {"Content-Range": header("The size", matching(r"bytes \*/[0-9]+", "bytes */1024"))},
     429: {**_RETRY, **RATE_LIMIT_HEADERS},

@@ -22,7 +22,7 @@ from app.web.route import ANY_SCOPE, Route
 
 Check = Callable[[], Awaitable[None]]
 _READY_SECONDS = 2.0
-_OK = {"const": "ok"}
+_OK = {"type": "string", "const": "ok"}
 _HTML = "text/html; charset=utf-8"
 
 

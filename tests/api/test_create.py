@@ -277,3 +277,21 @@ def test_a_truncated_body_stores_nothing(service: Service, framing: str, half: b
 def test_an_encoded_body_is_refused(service: Service) -> None:
     answer = service.request("POST", "/v1/documents", b"x", {"Content-Encoding": "gzip"})
     assert answer.status == 415
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=x", "Multipart/Form-Data"])
+def test_a_form_is_refused_with_the_right_call(service: Service, kind: str) -> None:
+    """`curl -F` and `requests.post(files=...)` would store the form's envelope."""
+    form = (
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nhi\r\n--x--\r\n'
+    )
+    document = service.create()
+    for method, path in (
+        ("POST", "/v1/documents"),
+        ("PUT", f"/v1/documents/{document['id']}/content"),
+    ):
+        answer = service.request(method, path, form, {"Content-Type": kind})
+        assert answer.status == 415
+        assert answer.json()["type"] == "/problems#unsupported-media-type"
+        assert "--data-binary" in answer.json()["detail"]
+    assert service.read(document["id"]).json()["version"] == 1
