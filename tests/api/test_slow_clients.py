@@ -180,13 +180,13 @@ def in_use(service: Service) -> float:
 def test_a_reader_who_takes_next_to_nothing_is_cut_off(tight: Tight, bites: int) -> None:
     service = tight.service
     with small_window(service) as connection:
-        before = service.metric("strongroom_clients_cut_off_total")
+        before = service.metric("strongroom_clients_cut_off_total", reason="answer")
         begin_download(service, connection)
         # Whoever asks late may find the reader cut off already.
         eventually(
             lambda: (
                 service.metric("strongroom_requests_in_flight") == 1
-                or service.metric("strongroom_clients_cut_off_total") > before
+                or service.metric("strongroom_clients_cut_off_total", reason="answer") > before
             ),
             SOON,
         )
