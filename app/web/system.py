@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import html
 import ipaddress
 import re
@@ -14,6 +15,7 @@ import orjson
 from app import problems
 from app.server.http1 import Response
 from app.storage import deadline
+from app.web import conditions
 from app.web.context import RequestContext, json_response
 from app.web.metrics import CONTENT_TYPE, Metrics
 from app.web.openapi import json_content
@@ -24,6 +26,26 @@ Check = Callable[[], Awaitable[None]]
 _READY_SECONDS = 2.0
 _OK = {"type": "string", "const": "ok"}
 _HTML = "text/html; charset=utf-8"
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class _Publication:
+    """What changes only with a release: caches may keep it, and ask whether it is current."""
+
+    def __init__(self, content: bytes, content_type: str, headers: dict[str, str]) -> None:
+        self._content = content
+        self._content_type = content_type
+        self._etag = f'"{hashlib.sha256(content).hexdigest()}"'
+        self._headers = {**headers, "ETag": self._etag, "Cache-Control": "no-cache"}
+
+    def response(self, context: RequestContext) -> Response:
+        unwanted = conditions.if_none_match(context.list_header("if-none-match"))
+        if conditions.not_modified(unwanted, self._etag):
+            return Response(None, 304, {**self._headers})
+        return Response(self._content, 200, {**self._headers}, self._content_type)
 
 
 class SystemRoutes:
@@ -44,13 +66,15 @@ class SystemRoutes:
         self._limits = limits
         self._metrics_here = metrics_here
         self._looking: asyncio.Task[list[str]] | None = None
-        self._openapi = b"{}"
-        self._pages: dict[str, bytes] = {}
+        self._published: dict[str, _Publication] = {}
 
     def publish(self, document: dict[str, Any]) -> None:
         """Set the OpenAPI document, which can be built only once all routes are known."""
-        self._openapi = orjson.dumps(document)
-        self._pages = {"docs": _docs_page(document), "problems": _problems_page()}
+        self._published = {
+            "openapi": _Publication(orjson.dumps(document), "application/json", {}),
+            "docs": _Publication(_docs_page(document), _HTML, _PAGE_HEADERS),
+            "problems": _Publication(_problems_page(), _HTML, _PAGE_HEADERS),
+        }
 
     async def livez(self, context: RequestContext) -> Response:
         """The process answers; whether its backends do is no reason to restart it."""
@@ -101,13 +125,13 @@ class SystemRoutes:
         return json_response(self._limits)
 
     async def openapi(self, context: RequestContext) -> Response:
-        return Response(self._openapi, 200, None, "application/json")
+        return self._published["openapi"].response(context)
 
     async def docs(self, context: RequestContext) -> Response:
-        return _page(self._pages["docs"])
+        return self._published["docs"].response(context)
 
     async def problems(self, context: RequestContext) -> Response:
-        return _page(self._pages["problems"])
+        return self._published["problems"].response(context)
 
     def routes(self) -> list[Route]:
         away = (problems.BackendUnavailable, problems.Overloaded)
@@ -192,14 +216,6 @@ font-weight:600;color:#0b5cad}
 @media(prefers-color-scheme:dark){body{background:#12161c;color:#dfe5ee}code{background:#232a34}
 td,th{border-color:#2c3542}.verb{color:#6cb2ff}a{color:#6cb2ff}}
 """
-
-
-def _page(content: bytes) -> Response:
-    head = {
-        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
-        "X-Content-Type-Options": "nosniff",
-    }
-    return Response(content, 200, head, _HTML)
 
 
 def _html(title: str, content: str) -> bytes:
