@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 _LOOK_AROUND = """
 import importlib.util, json, os, sys
-import app.__main__, app.bootstrap, app.aws.provision, uvloop
+import app.__main__, app.bootstrap, app.maintenance.provision, uvloop
 def compiled(module):
     try:
         with open(module.__cached__, "rb") as file:
@@ -125,7 +125,7 @@ def _member(file: tarfile.TarFile, name: str) -> IO[bytes]:
 def test_the_descriptions_of_all_called_aws_services_are_kept() -> None:
     """A later botocore may ask another service for credentials; the image would lack it."""
     installed = Path(botocore.__file__).parent
-    sources = [installed / "credentials.py", installed / "tokens.py", *ROOT.glob("app/aws/*.py")]
+    sources = [installed / "credentials.py", installed / "tokens.py", *ROOT.glob("app/**/*.py")]
     call = re.compile(r"""client\w*\(\s*(?:self\._session,\s*)?["']([a-z0-9-]+)["']""")
     called = {name for source in sources for name in call.findall(source.read_text())}
     assert {"sts", "sso", "sso-oidc", "dynamodb", "s3"} <= called
