@@ -93,7 +93,8 @@ def _within(test: str, name: str) -> bool:
 def _names(body: Sequence[ast.stmt]) -> Iterator[str]:
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            if node.name.startswith("test"):
+            fixture = any("fixture" in ast.unparse(mark) for mark in node.decorator_list)
+            if node.name.startswith("test") and not fixture:
                 yield node.name
         elif isinstance(node, ast.ClassDef) and node.name.startswith("Test"):
             yield from (f"{node.name}::{name}" for name in _names(node.body))
