@@ -15,7 +15,8 @@ from scripts.cluster_local.host import Host
 from scripts.cluster_local.shell import Say, run
 
 _START_SECONDS = 300.0
-_TRIES = 3  # on a busy machine it now and then asks for a status that is not there yet
+_TRIES = 3
+_KUBECTL_WAIT = Path(__file__).resolve().parents[1] / "kubectl-wait"  # see the script in it
 _PARTS = (
     *("etcd", "apiserver", "controller-manager", "scheduler", "rollouts"),
     *("containerd", "kubelet", "kube-proxy", "coredns", "metrics-server"),
@@ -64,7 +65,12 @@ class Plane:
             # A session of its own: Ctrl-C is for us, and a half-started node is worse than one.
             process = subprocess.Popen(
                 ["control-plane", "up", str(self.folder)],
-                env={**os.environ, "NODE": "1", "ARGOCD": "1"},
+                env={
+                    **os.environ,
+                    "NODE": "1",
+                    "ARGOCD": "1",
+                    "PATH": f"{_KUBECTL_WAIT}{os.pathsep}{os.environ['PATH']}",
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -172,10 +172,15 @@ def alive(cluster: Cluster) -> Iterator[None]:
 
 @contextlib.contextmanager
 def plane(home: Path, *, argocd: bool = False) -> Iterator[None]:
-    """With simulated nodes. On a busy machine its start asks now and then for what is not there
-    yet, and ends: so there are three tries."""
+    """With simulated nodes. On a busy machine a part of it may not start: so there are three
+    tries."""
     script = chart.tool("control-plane")
-    environment = {**os.environ, "NODE": "", "ARGOCD": "1" if argocd else ""}
+    environment = {
+        **os.environ,
+        "NODE": "",
+        "ARGOCD": "1" if argocd else "",
+        "PATH": f"{chart.ROOT / 'scripts' / 'kubectl-wait'}{os.pathsep}{os.environ['PATH']}",
+    }
 
     def call(verb: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
