@@ -12,6 +12,7 @@ from typing import Any
 
 from load.bench import agree, report
 from load.bench.measure import (
+    BASELINE,
     OPERATIONS,
     OURS,
     SERVERS,
@@ -45,6 +46,12 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--operations", type=_names(OPERATIONS), default=tuple(OPERATIONS), metavar="A,B"
     )
+    command.add_argument(
+        "--baseline",
+        type=_checkout,
+        metavar="DIR",
+        help="measure the service of another checkout, too: what a change costs or gains",
+    )
     command.add_argument("--rounds", type=int, default=5, help="of all servers in turn (5)")
     command.add_argument("--seconds", type=int, default=4, help="per measurement (4)")
     command.add_argument(
@@ -58,6 +65,15 @@ def add_command(commands: Any) -> None:
         "or A=RATIO,B=RATIO,...",
     )
     command.set_defaults(run=run)
+
+
+def _checkout(text: str) -> Path:
+    tree = Path(text).resolve()
+    if not (tree / "app" / "__main__.py").exists():
+        raise argparse.ArgumentTypeError(
+            f"{text} is no checkout: git worktree add /tmp/before COMMIT makes one"
+        )
+    return tree
 
 
 def _names(known: Sequence[str] | Mapping[str, object]) -> Any:
@@ -97,6 +113,9 @@ def run(arguments: argparse.Namespace) -> int:
             f"the responder alone answers {responder_rate(aws, world):.0f} requests/s", flush=True
         )
         servers = {name: stack.enter_context(serving(name, aws.url)) for name in arguments.servers}
+        if arguments.baseline:
+            baseline = serving(BASELINE, aws.url, tree=arguments.baseline)
+            servers[BASELINE] = stack.enter_context(baseline)
         print("do all answer alike?", flush=True)
         agree.check(servers, aws, world, arguments.operations)
         for operation in arguments.operations:

@@ -16,6 +16,7 @@ from load.bench.native import (
     BUILD,
     HERE,
     LOAD_CORE,
+    ROOT,
     SERVER_CORE,
     Responder,
     Running,
@@ -33,6 +34,7 @@ RESPONDER_LIMIT, LOAD_LIMIT = 0.5, 0.9
 _EDGE_SECONDS = 0.3  # before the load ends, so that it is still on
 OURS = ("strongroom", "floor")  # what runs in the project's own environment
 SERVERS = (*OURS, "fastapi_boto3", "fastapi_aiobotocore")
+BASELINE = "baseline"  # the service again, of another checkout
 
 
 @dataclass(frozen=True)
@@ -94,21 +96,22 @@ def request_file(name: str, requests: list[bytes]) -> Path:
 
 def interpreter(server: str) -> str:
     """The competitors' packages are in an environment of their own."""
-    return sys.executable if server in OURS else str(competitors_python())
+    ours = server in (*OURS, BASELINE)
+    return sys.executable if ours else str(competitors_python())
 
 
 def command_of(server: str) -> list[str]:
-    if server == "strongroom":
+    if server in ("strongroom", BASELINE):
         return [interpreter(server), "-m", "app", "serve"]
     return [interpreter(server), "-m", f"load.bench.servers.{server}"]
 
 
 @contextmanager
-def serving(server: str, aws: str, **extra: str) -> Iterator[Running]:
-    """A server on a core of its own, answering."""
+def serving(server: str, aws: str, *, tree: Path = ROOT, **extra: str) -> Iterator[Running]:
+    """A server on a core of its own, answering; `tree` is the checkout that it is run from."""
     port = free_port()
     told = environment(aws, port, **extra)
-    with running(SERVER_CORE, command_of(server), port, server, told) as started:
+    with running(SERVER_CORE, command_of(server), port, server, told, tree=tree) as started:
         started.await_answer("/livez")
         yield started
 

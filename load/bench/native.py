@@ -151,15 +151,21 @@ class Running:
 
 @contextmanager
 def running(
-    core: int, command: Sequence[str], port: int, name: str, environment: dict[str, str]
+    core: int,
+    command: Sequence[str],
+    port: int,
+    name: str,
+    environment: dict[str, str],
+    *,
+    tree: Path = ROOT,
 ) -> Iterator[Running]:
-    """A server process; its output goes to a file, as a platform's would."""
+    """A server process of the checkout `tree`; its output goes to a file, as a platform's would."""
     log = BUILD / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
             bound(core, command),
-            cwd=ROOT,
+            cwd=tree,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,

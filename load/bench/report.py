@@ -12,8 +12,8 @@ from load.bench.measure import Sample
 from load.bench.picture import COLOURS, Bar
 
 OURS = "strongroom"
-# By how much the service is to be near to the floor, and ahead of the others.
-TARGETS = {"floor": 0.70, "fastapi_boto3": 10.0, "fastapi_aiobotocore": 5.0}
+# By how much the service is to be near to the floor and to what it was, and ahead of the others.
+TARGETS = {"floor": 0.70, "baseline": 0.97, "fastapi_boto3": 10.0, "fastapi_aiobotocore": 5.0}
 
 
 @dataclass(frozen=True)
