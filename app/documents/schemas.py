@@ -68,8 +68,8 @@ class ChecksumModel(_Model):
 _SHA256_EXAMPLE = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 _DOCUMENT_EXAMPLE: dict[str, Any] = {
     "id": "01J9ZK3V8QW4E6R7T9Y0A1B2C0",
-    "name": "report.pdf",
-    "content_type": "application/pdf",
+    "name": "hello.txt",
+    "content_type": "text/plain",
     "size": 5,
     "checksum": {"algorithm": "sha256", "value": _SHA256_EXAMPLE, "part_size": None},
     "sha256": _SHA256_EXAMPLE,
