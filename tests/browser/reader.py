@@ -23,7 +23,7 @@ def main(chromium: str, url: str, key: str, picture: str) -> None:
         found = {
             "calls": try_calls(browser, url, key, picture),
             "colours": {scheme: background(browser, url, scheme) for scheme in ("light", "dark")},
-            "phone": width_on_a_phone(browser, url),
+            "phone": widths_on_a_phone(browser, url),
             "without_script": text_without_script(browser, url),
         }
         browser.close()
@@ -62,13 +62,14 @@ def try_calls(browser: Browser, url: str, key: str, picture: str) -> Json:
     page.locator("#operations-documents-createDocument").wait_for(state="detached")
     tags = page.locator(".opblock-tag").count()
     page.reload()
-    page.locator(".btn.authorize.unlocked").wait_for()
+    page.locator(".opblock").first.wait_for()
     return {
         "created": created,
         "statuses": statuses,
         "downloaded": downloaded.hex(),
         "image_width": width,
         "kept": stored,
+        "still_authorised": page.locator(".btn.authorize.locked").count(),
         "filtered_tags": tags,
         "console": console,
         "elsewhere": [
@@ -118,13 +119,16 @@ def background(browser: Browser, url: str, scheme: Any) -> str:
     return colour
 
 
-def width_on_a_phone(browser: Browser, url: str) -> int:
-    """What the page takes of width in CSS pixels, where a screen has 360, with a call open."""
+def widths_on_a_phone(browser: Browser, url: str) -> Json:
+    """In CSS pixels, where a screen has 360: the page with a call open, and a field to fill in."""
     page = browser.new_page(viewport={"width": 360, "height": 740})
     page.goto(f"{url}/docs#/documents/createDocument")
     page.locator(".try-out__btn").click()
-    width: int = page.evaluate("document.documentElement.scrollWidth")
-    return width
+    field = page.locator("[data-param-name=Document-Tags] input")
+    return {
+        "page": page.evaluate("document.documentElement.scrollWidth"),
+        "field": field.evaluate("element => element.getBoundingClientRect().width"),
+    }
 
 
 def text_without_script(browser: Browser, url: str) -> str:
