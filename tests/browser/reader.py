@@ -134,7 +134,8 @@ def widths_on_a_phone(browser: Browser, url: str) -> Json:
 def text_without_script(browser: Browser, url: str) -> str:
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto(f"{url}/docs")
-    return page.locator("body").inner_text()
+    text: str = page.locator("body").inner_text()
+    return text
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ def png(width: int) -> bytes:
 @pytest.fixture(scope="module")
 def found(service: Service, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a reader has done and seen: see reader.py."""
-    chromium = shutil.which("chromium")
-    if chromium is None or not PYTHON.exists():
+    chromium = shutil.which("chromium") or ""
+    if not chromium or not PYTHON.exists():
         missing("chromium, or playwright in .tools: `.ci/run full browser` installs both")
     picture = tmp_path_factory.mktemp("picture") / "a 'picture'.png"
     picture.write_bytes(png(WIDTH))

@@ -84,15 +84,15 @@ class _Asset:
         self._path = path
         self._content_type = content_type
         self._reading = asyncio.Lock()
-        self._plain: Publication | None = None
-        self._gzipped: Publication | None = None
+        self._forms: tuple[Publication, Publication] | None = None  # plain and gzipped
 
     async def response(self, context: RequestContext) -> Response:
         async with self._reading:
-            if self._plain is None or self._gzipped is None:
-                self._plain, self._gzipped = await asyncio.to_thread(self._read)
-        wanted = context.list_header("accept-encoding")
-        return (self._gzipped if accepts_gzip(wanted) else self._plain).response(context)
+            if self._forms is None:
+                self._forms = await asyncio.to_thread(self._read)
+        plain, gzipped = self._forms
+        chosen = gzipped if accepts_gzip(context.list_header("accept-encoding")) else plain
+        return chosen.response(context)
 
     def _read(self) -> tuple[Publication, Publication]:
         content = self._path.read_bytes()
