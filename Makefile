@@ -3,7 +3,7 @@
 .PHONY: help dev test lint format lock bench bench-memory load load-compare soak image ci ci-full clean \
   doctor preflight plan show apply bring-up drift providers-lock live-local live-local-down live-local-destroy \
   cluster-local cluster-local-destroy check-faults check-terraform check-generators check-infrastructure check-proxies check-live check-chart check-release check-cluster check-pipelines \
-  check-image check-lock sbom scan pipeline install-dev install-load install-test
+  check-browser check-image check-lock sbom scan pipeline install-dev install-load install-test
 
 ARGS ?=
 PROFILE ?= smoke
@@ -105,6 +105,9 @@ check-terraform: install-test ## format of modules/ and live/, and what checkov 
 
 check-generators: install-test ## clients generated from the OpenAPI document call the service
 	@.venv/bin/python -m pytest -q tests/generators $(ARGS)
+
+check-browser: install-test ## /docs in Chromium: calls tried for real, nothing from elsewhere
+	@STRONGROOM_FULL=1 .venv/bin/python -m pytest -q tests/browser $(ARGS)
 
 check-proxies: install-test ## odd requests behind nginx, HAProxy and Traffic Server: nobody gets another's response
 	@STRONGROOM_FULL=1 .venv/bin/python -m pytest -q tests/server/test_behind_proxies.py $(ARGS)

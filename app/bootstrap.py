@@ -38,7 +38,7 @@ from app.server.protocol import ConnectionState
 from app.server.server import App, Server, ShutdownTimeouts
 from app.settings import Settings
 from app.tasks import Tasks
-from app.web import openapi
+from app.web import docs, openapi
 from app.web.app import MAX_HEADER_BYTES, build_app
 from app.web.faults import Faults
 from app.web.logs import AccessLog
@@ -244,6 +244,7 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
     )
     routes: list[Route] = [route for api in apis for route in api.routes] + system.routes()
     system.publish(openapi.build(routes, [model for api in apis for model in api.schemas]))
+    routes += docs.asset_routes()
     faults = Faults(
         settings.fault_error_ratio, settings.fault_delay_ratio, settings.fault_delay_seconds
     )

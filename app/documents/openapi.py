@@ -6,6 +6,7 @@ from typing import Any
 
 from app import problems
 from app.documents.fields import (
+    DEFAULT_CONTENT_TYPE,
     MAX_CONTENT_TYPE,
     MAX_METADATA_BYTES,
     MAX_NAME_CHARACTERS,
@@ -329,6 +330,11 @@ def _collection(handlers: DocumentRoutes) -> list[Route]:
             handler=handlers.create,
             scope=WRITE,
             summary="Store bytes as a new document",
+            description=(
+                "The body is the bytes as they are, not a form. `Content-Type` is kept with them: "
+                f"`{DEFAULT_CONTENT_TYPE}` unless it is sent. 201 means that the bytes are stored "
+                "and verified."
+            ),
             parameters=(*_UPLOAD_HEADERS, *_NEW_DOCUMENT_HEADERS, _IDEMPOTENCY_KEY),
             request_body=_BYTES_BODY,
             responses={"201": _document_response("The document", _REVISION_TAG, location=True)},

@@ -64,8 +64,33 @@ class ChecksumModel(_Model):
     part_size: int | None = Field(ge=1, description="bytes per part of a composite checksum")
 
 
+# The digest is that of `hello`.
+_SHA256_EXAMPLE = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+_DOCUMENT_EXAMPLE: dict[str, Any] = {
+    "id": "01J9ZK3V8QW4E6R7T9Y0A1B2C0",
+    "name": "hello.txt",
+    "content_type": "text/plain",
+    "size": 5,
+    "checksum": {"algorithm": "sha256", "value": _SHA256_EXAMPLE, "part_size": None},
+    "sha256": _SHA256_EXAMPLE,
+    "revision": 1,
+    "version": 1,
+    "content_etag": f'"{_SHA256_EXAMPLE}"',
+    "tags": ["greeting", "café"],
+    "metadata": {"project": "alpha", "pages": 1},
+    "created_at": "2026-03-01T12:00:00.000Z",
+    "updated_at": "2026-03-01T12:00:00.000Z",
+    "expires_at": None,
+    "deleted_at": None,
+    "purge_after": None,
+    "created_by": "1k3m5n7p9q2r4s6t",
+}
+
+
 class DocumentModel(_Model):
     """A document's metadata. Times are RFC 3339, UTC."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_DOCUMENT_EXAMPLE]})
 
     id: str = Field(pattern=f"^{ID_PATTERN}$", description="sorts by time of creation")
     name: Name
@@ -92,6 +117,10 @@ class DocumentModel(_Model):
 
 class DocumentList(_Model):
     """One page. Only a null `next_cursor` is the end: filtered pages may be short, or empty."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"items": [_DOCUMENT_EXAMPLE], "next_cursor": None}]}
+    )
 
     items: list[DocumentModel] = Field(max_length=MAX_LIMIT)
     next_cursor: Annotated[str, Field(pattern=f"^{CURSOR_PATTERN}$")] | None

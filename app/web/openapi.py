@@ -60,6 +60,11 @@ def matching(pattern: str, *examples: str) -> Json:
 
 
 def parameter(place: str, name: str, description: str, *, schema: Json | None = None) -> Json:
+    """An optional parameter. Its description ends with its first example: /docs would show an
+    example elsewhere only as a value that it sends."""
+    examples = (schema or {}).get("examples")
+    if examples and isinstance(examples[0], str):
+        description = f"{description.rstrip('.')}. For example `{examples[0]}`."
     return {
         "name": name,
         "in": place,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import html
 import ipaddress
 import re
@@ -15,11 +14,12 @@ import orjson
 from app import problems
 from app.server.http1 import Response
 from app.storage import deadline
-from app.web import conditions
+from app.web import docs
 from app.web.context import RequestContext, json_response
 from app.web.metrics import CONTENT_TYPE, Metrics
 from app.web.openapi import json_content
 from app.web.pipeline import RequestPipeline
+from app.web.publication import Publication
 from app.web.route import ANY_SCOPE, Route
 
 Check = Callable[[], Awaitable[None]]
@@ -30,22 +30,6 @@ _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
     "X-Content-Type-Options": "nosniff",
 }
-
-
-class _Publication:
-    """What changes only with a release: caches may keep it, and ask whether it is current."""
-
-    def __init__(self, content: bytes, content_type: str, headers: dict[str, str]) -> None:
-        self._content = content
-        self._content_type = content_type
-        self._etag = f'"{hashlib.sha256(content).hexdigest()}"'
-        self._headers = {**headers, "ETag": self._etag, "Cache-Control": "no-cache"}
-
-    def response(self, context: RequestContext) -> Response:
-        unwanted = conditions.if_none_match(context.list_header("if-none-match"))
-        if conditions.not_modified(unwanted, self._etag):
-            return Response(None, 304, {**self._headers})
-        return Response(self._content, 200, {**self._headers}, self._content_type)
 
 
 class SystemRoutes:
@@ -66,14 +50,14 @@ class SystemRoutes:
         self._limits = limits
         self._metrics_here = metrics_here
         self._looking: asyncio.Task[list[str]] | None = None
-        self._published: dict[str, _Publication] = {}
+        self._published: dict[str, Publication] = {}
 
     def publish(self, document: dict[str, Any]) -> None:
         """Set the OpenAPI document, which can be built only once all routes are known."""
         self._published = {
-            "openapi": _Publication(orjson.dumps(document), "application/json", {}),
-            "docs": _Publication(_docs_page(document), _HTML, _PAGE_HEADERS),
-            "problems": _Publication(_problems_page(), _HTML, _PAGE_HEADERS),
+            "openapi": Publication(orjson.dumps(document), "application/json", {}),
+            "docs": docs.page(document),
+            "problems": Publication(_problems_page(), _HTML, _PAGE_HEADERS),
         }
 
     async def livez(self, context: RequestContext) -> Response:
@@ -208,13 +192,12 @@ def _route(
 
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;
-color:#1c2430;background:#fff}h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.2rem}
+color:#1c2430;background:#fff}h1{font-size:1.6rem}
 code{font:0.9em ui-monospace,monospace;background:#eef1f5;padding:.1em .3em;border-radius:3px}
 table{border-collapse:collapse;width:100%;font-size:.92em}td:first-child{white-space:nowrap}td,th{text-align:left;vertical-align:top;
-padding:.35rem .6rem;border-bottom:1px solid #d9dee6}.verb{display:inline-block;min-width:4.2rem;
-font-weight:600;color:#0b5cad}
+padding:.35rem .6rem;border-bottom:1px solid #d9dee6}
 @media(prefers-color-scheme:dark){body{background:#12161c;color:#dfe5ee}code{background:#232a34}
-td,th{border-color:#2c3542}.verb{color:#6cb2ff}a{color:#6cb2ff}}
+td,th{border-color:#2c3542}a{color:#6cb2ff}}
 """
 
 
@@ -239,33 +222,3 @@ def _problems_page() -> bytes:
     )
     head = "<tr><th>type<th>status<th>title<th>meaning"
     return _html("Strongroom: problems", f"<table>{head}{rows}</table>")
-
-
-def _docs_page(document: dict[str, Any]) -> bytes:
-    operations = [
-        _operation(path, method, operation)
-        for path, methods in document["paths"].items()
-        for method, operation in methods.items()
-    ]
-    intro = (
-        '<p>For machines: <a href="/openapi.json">openapi.json</a>. '
-        'Errors: <a href="/problems">problems</a>.</p>'
-    )
-    return _html("Strongroom: the API", intro + "".join(operations))
-
-
-def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
-    rows = [
-        f"<tr><td><code>{html.escape(p['name'])}</code><td>{p['in']}<td>{_rich(p['description'])}"
-        for p in operation.get("parameters", ())
-    ]
-    rows += [
-        f"<tr><td><code>{status}</code><td>answer<td>{_rich(response['description'])}"
-        for status, response in operation["responses"].items()
-    ]
-    description = _rich(operation.get("description", ""))
-    return (
-        f'<h2 id="{operation["operationId"]}"><span class="verb">{method.upper()}</span> '
-        f"<code>{html.escape(path)}</code></h2><p>{_rich(operation['summary'])}. "
-        f"{description}</p><table>{''.join(rows)}</table>"
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -32,6 +33,15 @@ def test_a_document_comes_back_byte_for_byte(running: Contained) -> None:
     document = running.service.create(body)
     answer = running.service.request("GET", f"/v1/documents/{document['id']}/content")
     assert answer.body == body
+
+
+def test_the_page_to_learn_the_api_from_is_whole(running: Contained) -> None:
+    page = running.service.request("GET", "/docs", key=None).body.decode()
+    assets = re.findall(r'(?:src|href)="(/docs/[^"]+)"', page)
+    assert len(assets) == 4
+    for path in assets:
+        answer = running.service.request("GET", path, key=None)
+        assert (answer.status, answer.body != b"") == (200, True), path
 
 
 def test_the_process_has_no_privilege(running: Contained) -> None:

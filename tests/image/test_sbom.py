@@ -18,6 +18,7 @@ SITE = "opt/venv/lib/python3.13/site-packages"
 DEBIAN = b"Package: libc6\nStatus: install ok installed\nVersion: 2.41-12\n\nPackage: gone\n" \
          b"Status: deinstall ok config-files\nVersion: 1\n\nPackage: python3.13\n" \
          b"Status: install ok installed\nVersion: 3.13.5-2\n"  # fmt: skip
+NPM = b'{"name": "some-ui", "version": "5.1.0"}'
 LOCK = """\
 [[package]]
 name = "Some_Package"
@@ -57,7 +58,11 @@ class Case:
             None,
             {DPKG: DEBIAN, f"{pip}/METADATA": metadata("pip", "26")},
             {f"{Path(pip).parent}/.wh.{Path(pip).name}": b""},
-            {f"{SITE}/some_package-1.2.dist-info/METADATA": metadata("some.package", "1.2")},
+            {
+                f"{SITE}/some_package-1.2.dist-info/METADATA": metadata("some.package", "1.2"),
+                "opt/strongroom/app/web/docs/some-ui/package.json": NPM,
+                "opt/venv/package.json": b"of no package",
+            },
         )
         self.told: dict[str, Any] = {
             "bomFormat": "CycloneDX",
@@ -66,6 +71,7 @@ class Case:
                 {"name": "libc6", "purl": "pkg:deb/debian/libc6@2.41-12?arch=amd64"},
                 {"name": "python3.13", "purl": "pkg:deb/debian/python3.13@3.13.5-2?arch=amd64"},
                 {"name": "some-package", "purl": "pkg:pypi/some-package@1.2"},
+                {"name": "some-ui", "purl": "pkg:npm/some-ui@5.1.0"},
             ],
         }
 
@@ -91,7 +97,7 @@ def _refused(case: Case, told: str) -> None:
 def test_a_complete_one_passes(case: Case) -> None:
     code, text = case.checked()
     assert code == 0, text
-    assert "3 packages (1 pypi, 2 deb)" in text
+    assert "4 packages (1 pypi, 1 npm, 2 deb)" in text
 
 
 @pytest.mark.parametrize(
@@ -99,6 +105,7 @@ def test_a_complete_one_passes(case: Case) -> None:
     [
         ("libc6", "deb libc6 2.41-12 is in the image, and is left out"),
         ("some-package", "pypi some-package 1.2 is in the image, and is left out"),
+        ("some-ui", "npm some-ui 5.1.0 is in the image, and is left out"),
         ("python3.13", "the Python itself is left out"),
     ],
 )
