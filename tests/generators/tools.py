@@ -15,7 +15,7 @@ _GENERATORS = ROOT / ".tools/generators"
 OAPI_CODEGEN = _GENERATORS / "bin/oapi-codegen"
 OASDIFF = _GENERATORS / "bin/oasdiff"
 MODULES = _GENERATORS / "node_modules"
-# Go programs that the tests build, beside which Go keeps what it has compiled.
+# The first build of a Go program compiles what it uses of Go's library, too.
 _SECONDS = 300
 
 
