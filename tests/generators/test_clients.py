@@ -19,7 +19,7 @@ from tests.support.service import Service
 PROGRAMS = Path(__file__).with_name("programs")
 # What every program prints of what the service answered.
 DONE = """\
-created report.txt: 5 bytes, tag generated, project alpha
+created report.txt: 5 bytes, tags generated, project alpha
 found report.txt
 read first
 replaced: version 2, 6 bytes

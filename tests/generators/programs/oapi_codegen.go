@@ -47,8 +47,8 @@ func run(ctx context.Context, url, key string) error {
 	if created == nil {
 		return fmt.Errorf("not created: %s", creation.Body)
 	}
-	fmt.Printf("created %s: %d bytes, tag %s, project %s\n",
-		created.Name, created.Size, created.Tags[0], created.Metadata["project"])
+	fmt.Printf("created %s: %d bytes, tags %s, project %s\n",
+		created.Name, created.Size, strings.Join(created.Tags, ","), created.Metadata["project"])
 
 	page, err := client.ListDocumentsWithResponse(ctx,
 		&strongroom.ListDocumentsParams{Tag: &tag})

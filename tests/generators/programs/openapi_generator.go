@@ -9,6 +9,7 @@ import (
 	"io"
 	"log"
 	"os"
+	"strings"
 
 	"example.com/program/strongroom"
 )
@@ -38,8 +39,8 @@ func run(url, key string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("created %s: %d bytes, tag %s, project %s\n",
-		created.Name, created.Size, created.Tags[0], created.Metadata["project"])
+	fmt.Printf("created %s: %d bytes, tags %s, project %s\n",
+		created.Name, created.Size, strings.Join(created.Tags, ","), created.Metadata["project"])
 
 	page, _, err := documents.ListDocuments(ctx).Tag("generated").Execute()
 	if err != nil {

@@ -13,7 +13,7 @@ async function main(url: string, key: string): Promise<void> {
     documentMetadata: JSON.stringify({ project: "alpha" }),
   });
   const { id, name, size, tags, metadata } = created;
-  console.log(`created ${name}: ${size} bytes, tag ${tags[0]}, project ${metadata.project}`);
+  console.log(`created ${name}: ${size} bytes, tags ${tags}, project ${metadata.project}`);
 
   const page = await documents.listDocuments({ tag: "generated" });
   console.log("found", ...page.items.filter((item) => item.id === id).map((item) => item.name));

@@ -29,8 +29,8 @@ created = create_document.sync(
     document_tags="generated",
     document_metadata=json.dumps({"project": "alpha"}),
 )
-project = created.metadata["project"]
-print(f"created {created.name}: {created.size} bytes, tag {created.tags[0]}, project {project}")
+tags, project = ",".join(created.tags), created.metadata["project"]
+print(f"created {created.name}: {created.size} bytes, tags {tags}, project {project}")
 
 page = list_documents.sync(client=client, tag="generated")
 print("found", *(document.name for document in page.items if document.id == created.id))

@@ -26,7 +26,7 @@ async function main(url: string, key: string): Promise<void> {
   });
   if (!created.data) throw new Error(created.error.detail);
   const { id, name, size, tags, metadata, content_etag } = created.data;
-  console.log(`created ${name}: ${size} bytes, tag ${tags[0]}, project ${metadata.project}`);
+  console.log(`created ${name}: ${size} bytes, tags ${tags}, project ${metadata.project}`);
 
   const page = await client.GET("/v1/documents", { params: { query: { tag: "generated" } } });
   const found = page.data?.items.filter((item) => item.id === id) ?? [];
