@@ -2,12 +2,13 @@
 .DEFAULT_GOAL := help
 .PHONY: help dev test lint format lock bench bench-memory load load-compare soak image ci ci-full clean \
   doctor preflight plan show apply bring-up drift providers-lock live-local live-local-down live-local-destroy \
-  cluster-local cluster-local-destroy check-faults check-terraform check-generators check-infrastructure check-proxies check-live check-chart check-release check-cluster check-pipelines \
-  check-browser check-image check-lock sbom scan pipeline install-dev install-load install-test
+  cluster-local cluster-local-destroy check-faults check-terraform check-generators check-openapi check-infrastructure check-proxies check-live check-chart check-release check-cluster check-pipelines \
+  check-browser check-image check-lock openapi sbom scan pipeline install-dev install-load install-test
 
 ARGS ?=
 PROFILE ?= smoke
 ENV ?=
+BASE ?=
 PLAN ?=
 
 help: ## list the targets
@@ -103,11 +104,14 @@ check-terraform: install-test ## format of modules/ and live/, and what checkov 
 	@terraform fmt -recursive -check modules && terragrunt hcl fmt --check --working-dir live
 	@.venv/bin/python -m scripts.checkov
 
-check-generators: install-test ## clients generated from the OpenAPI document call the service
+check-generators: install-test ## clients generated from the OpenAPI document call the service (STRONGROOM_FULL=1: all)
 	@.venv/bin/python -m pytest -q tests/generators $(ARGS)
 
 check-browser: install-test ## /docs in Chromium: calls tried for real, nothing from elsewhere
 	@STRONGROOM_FULL=1 .venv/bin/python -m pytest -q tests/browser $(ARGS)
+
+check-openapi: install-test ## refuse what breaks API clients unless CHANGELOG.md names it (BASE=commit; needs oasdiff)
+	@.venv/bin/python -m scripts.openapi breaking $(BASE)
 
 check-proxies: install-test ## odd requests behind nginx, HAProxy and Traffic Server: nobody gets another's response
 	@STRONGROOM_FULL=1 .venv/bin/python -m pytest -q tests/server/test_behind_proxies.py $(ARGS)
@@ -151,6 +155,9 @@ scan: ## whether the image may be released, by its vulnerabilities (needs grype)
 
 pipeline: install-test ## ci, release and promotion rehearsed from the workflow files (ARGS='--only release')
 	@scripts/pipeline $(ARGS)
+
+openapi: install-test ## write docs/openapi.json, the document that the service serves
+	@.venv/bin/python -m scripts.openapi write
 
 lock: ## resolve the dependencies anew into poetry.lock (needs Poetry 2)
 	@poetry lock --regenerate

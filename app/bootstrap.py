@@ -46,7 +46,7 @@ from app.web.metrics import Metrics
 from app.web.pipeline import RequestPipeline
 from app.web.rate_limit import RateLimit
 from app.web.route import Route
-from app.web.system import SystemRoutes
+from app.web.system import TAGS, SystemRoutes
 
 log = logging.getLogger("strongroom")
 
@@ -198,13 +198,14 @@ def _observe(
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The application, and what its life needs."""
+    """The application, its OpenAPI document, and what its life needs."""
 
     app: App
     pipeline: RequestPipeline
     clients: ConnectionManager
     tasks: Tasks
     access_log: AccessLog
+    document: dict[str, Any]
 
 
 def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
@@ -243,7 +244,10 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
         metrics_here=settings.metrics_port is None,
     )
     routes: list[Route] = [route for api in apis for route in api.routes] + system.routes()
-    system.publish(openapi.build(routes, [model for api in apis for model in api.schemas]))
+    models = [model for api in apis for model in api.schemas]
+    tags = [tag for api in apis for tag in api.tags.items()]
+    document = openapi.build(routes, models, [*tags, *TAGS.items()])
+    system.publish(document)
     routes += docs.asset_routes()
     faults = Faults(
         settings.fault_error_ratio, settings.fault_delay_ratio, settings.fault_delay_seconds
@@ -252,7 +256,7 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
         log.warning("requests fail on purpose", extra=dataclasses.asdict(faults))
         routes = [faults.into(route, metrics.injected) for route in routes]
     application = build_app(pipeline, clients, routes, settings.cors_origins)
-    return Service(application, pipeline, clients, tasks, access_log)
+    return Service(application, pipeline, clients, tasks, access_log, document)
 
 
 def timeouts(settings: Settings) -> ClientTimeouts:

@@ -37,11 +37,12 @@ class Parts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
-    """A feature's face to clients: its routes, the models of their bodies, and the limits that
-    `GET /v1/limits` tells, by name and unit."""
+    """A feature's face to clients: its routes, the models of their bodies, what each tag of its
+    routes is about, and the limits that `GET /v1/limits` tells, by name and unit."""
 
     routes: Sequence[Route]
     schemas: Sequence[type[BaseModel]] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
     limits: Mapping[str, float | None] = field(default_factory=dict)
 
 

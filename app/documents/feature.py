@@ -30,6 +30,7 @@ def _api(parts: Parts) -> Api:
     return Api(
         routes=openapi.routes(routes),
         schemas=openapi.SCHEMAS,
+        tags=openapi.TAGS,
         limits={
             "max_upload_bytes": settings.max_upload_bytes,
             "max_patch_bytes": MAX_PATCH_BYTES,

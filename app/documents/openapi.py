@@ -28,6 +28,7 @@ from app.web.context import JSON
 from app.web.headers import STRUCTURED_ITEM, STRUCTURED_KEY, TOKEN
 from app.web.openapi import (
     body,
+    condition,
     header,
     json_content,
     matching,
@@ -38,6 +39,7 @@ from app.web.openapi import (
 from app.web.route import Route
 
 SCHEMAS = (DocumentModel, DocumentList, DocumentPatch)
+TAGS = {"documents": "Bytes under a name, with tags and metadata"}
 
 Json = dict[str, Any]
 
@@ -48,8 +50,6 @@ _TAG = r"(?:[!-$&-+\--~]|%[0-9A-Fa-f]{2})(?:[ \t]*(?:[!-$&-+\--~]|%[0-9A-Fa-f]{2
 _NAME_VALUE = rf"[ \t]*{TOKEN}[ \t]*=[ \t]*(?:{TOKEN}|{_QUOTED})"
 _DISPOSITION = rf"(?:[ \t]*{TOKEN}|{_NAME_VALUE})?(?:[ \t]*;(?:{_NAME_VALUE})?)*[ \t]*"
 _MEDIA_TYPE = rf' *{TOKEN}/{TOKEN}(?: *;(?: *{TOKEN}=(?:{TOKEN}|"(?:[ !#-\[\]-~]|\\[ -~])*"))?)* *'
-_ENTITY_TAG = r'(?:W/)?"[!#-~]*"'
-_ETAG_LIST = rf"\*|[ \t,]*{_ENTITY_TAG}(?:[ \t]*,[ \t,]*{_ENTITY_TAG})*[ \t,]*"
 _DIGEST_REST = rf"(?:; *{STRUCTURED_KEY}(?:={STRUCTURED_ITEM})?)*[ \t]*"
 _DIGEST_OTHER = rf"{STRUCTURED_KEY}=:[A-Za-z0-9+/=]*:{_DIGEST_REST}"
 _DIGESTS = (
@@ -94,7 +94,7 @@ _CONTENT_HEADERS = {
         required=False,
     ),
 }
-_LENGTH = {"Content-Length": header("Bytes", {"type": "integer", "minimum": 0})}
+_LENGTH = {"Content-Length": header("Bytes", {"type": "integer", "format": "int64", "minimum": 0})}
 _ADDRESS = {"type": "string", "format": "uri-reference"}
 
 # Where the id of an answer leads.
@@ -139,18 +139,14 @@ _IDEMPOTENCY_KEY = parameter(
 )
 
 
-def _condition(name: str, description: str) -> Json:
-    return parameter("header", name, description, schema=matching(_ETAG_LIST, '"3"', "*"))
-
-
-_IF_MATCH = _condition("If-Match", "Entity tags, or `*`; if none is current: 412")
+_IF_MATCH = condition("If-Match", "Entity tags, or `*`; if none is current: 412")
 _WRITE_CONDITIONS = (
     _IF_MATCH,
-    _condition("If-None-Match", "Entity tags, or `*`; if one is current: 412"),
+    condition("If-None-Match", "Entity tags, or `*`; if one is current: 412"),
 )
 _READ_CONDITIONS = (
     _IF_MATCH,
-    _condition("If-None-Match", "Entity tags, or `*`; if one is current: 304"),
+    condition("If-None-Match", "Entity tags, or `*`; if one is current: 304"),
 )
 _RANGE = (
     parameter(
@@ -192,16 +188,6 @@ _UPLOAD_HEADERS = (
         ),
     ),
 )
-_METADATA_HEADER: Json = {
-    "name": "Document-Metadata",
-    "in": "header",
-    "description": (
-        f"A JSON object in ASCII, at most {MAX_METADATA_BYTES} bytes, nested at most 16 deep, with "
-        "integers of 64 bits"
-    ),
-    "required": False,
-    "content": {JSON: {"schema": METADATA_SCHEMA, "example": {"project": "alpha", "pages": 1}}},
-}
 _NEW_DOCUMENT_HEADERS = (
     parameter(
         "header",
@@ -220,7 +206,21 @@ _NEW_DOCUMENT_HEADERS = (
         f"Comma-separated, percent-encoded UTF-8; at most {MAX_TAGS} of {MAX_TAG_BYTES} bytes",
         schema=matching(rf"(?:[ \t]*{_TAG}[ \t]*(?:,[ \t]*{_TAG}[ \t]*)*)?", "greeting,caf%C3%A9"),
     ),
-    _METADATA_HEADER,
+    parameter(
+        "header",
+        "Document-Metadata",
+        f"A JSON object in ASCII, at most {MAX_METADATA_BYTES} bytes, nested at most 16 deep, with "
+        "integers of 64 bits",
+        # Text with JSON in it. As a parameter with `content`, openapi-python-client leaves it out;
+        # without a format, oapi-codegen takes any `contentMediaType` for a file.
+        schema={
+            "type": "string",
+            "format": "json-object",
+            "contentMediaType": JSON,
+            "contentSchema": METADATA_SCHEMA,
+            "examples": ['{"project": "alpha", "pages": 1}'],
+        },
+    ),
     parameter(
         "header",
         "Document-Expires",

@@ -47,6 +47,8 @@ Name = Annotated[str, Field(max_length=MAX_NAME_CHARACTERS, json_schema_extra=_N
 Tag = Annotated[str, Field(max_length=MAX_TAG_BYTES, json_schema_extra=_NAMED)]
 Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS)]
 Metadata = Annotated[dict[str, Any], Field(json_schema_extra=METADATA_SCHEMA)]
+# Of more than 2 GiB: without the format, generated clients take 32 bits.
+ByteCount = Annotated[int, Field(json_schema_extra={"format": "int64"})]
 Hex = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -61,7 +63,7 @@ class ChecksumModel(_Model):
         description="`sha256` is over all bytes, `sha256-composite` over the parts' digests"
     )
     value: str = Field(min_length=1, description="hex for `sha256`")
-    part_size: int | None = Field(ge=1, description="bytes per part of a composite checksum")
+    part_size: ByteCount | None = Field(ge=1, description="bytes per part of a composite checksum")
 
 
 # The digest is that of `hello`.
@@ -95,7 +97,7 @@ class DocumentModel(_Model):
     id: str = Field(pattern=f"^{ID_PATTERN}$", description="sorts by time of creation")
     name: Name
     content_type: str = Field(min_length=3, max_length=MAX_CONTENT_TYPE)
-    size: int = Field(ge=0, description="bytes")
+    size: ByteCount = Field(ge=0, description="bytes")
     checksum: ChecksumModel
     sha256: Hex | None = Field(description="null if the checksum is a composite one")
     revision: int = Field(ge=1, description="counts every change")

@@ -74,6 +74,15 @@ def parameter(place: str, name: str, description: str, *, schema: Json | None = 
     }
 
 
+_ENTITY_TAG = r'(?:W/)?"[!#-~]*"'
+_ETAG_LIST = rf"\*|[ \t,]*{_ENTITY_TAG}(?:[ \t]*,[ \t,]*{_ENTITY_TAG})*[ \t,]*"
+
+
+def condition(name: str, description: str) -> Json:
+    """A request header that takes entity tags, such as `If-Match`."""
+    return parameter("header", name, description, schema=matching(_ETAG_LIST, '"3"', "*"))
+
+
 def path_parameter(name: str, description: str, schema: Json) -> Json:
     return {**parameter("path", name, description, schema=schema), "required": True}
 
@@ -105,8 +114,12 @@ def package_version() -> str:
         return "0.1.0"
 
 
-def build(routes: Sequence[Route], models: Iterable[type[BaseModel]]) -> Json:
-    """The whole document."""
+def build(
+    routes: Sequence[Route],
+    models: Iterable[type[BaseModel]],
+    tags: Iterable[tuple[str, str]] = (),
+) -> Json:
+    """The whole document. `tags` are those of the routes, each with what it is about."""
     _, definitions = models_json_schema(
         [(model, "serialization") for model in models], ref_template=_REF
     )
@@ -124,6 +137,7 @@ def build(routes: Sequence[Route], models: Iterable[type[BaseModel]]) -> Json:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": about} for name, about in tags],
         "paths": paths,
         "components": {
             "schemas": {**schemas, "Problem": _problem_schema()},
@@ -150,21 +164,20 @@ def _plain(schema: Any) -> Any:
         return [_plain(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    needless = {name for name, part in schema.items() if _says_nothing(name, part)}
-    plain = {name: _plain(part) for name, part in schema.items() if name not in needless}
+    plain = {name: _plain(part) for name, part in schema.items() if not _is_title(name, part)}
     match plain.get("anyOf"):
         case [{"type": str(kind), **rest}, {"type": "null"}]:
             del plain["anyOf"]
+            # It says nothing, and openapi-generator fails on it for Python beside a list of types.
+            if rest.get("additionalProperties") is True:
+                del rest["additionalProperties"]
             return {**rest, **plain, "type": [kind, "null"]}
     return plain
 
 
-def _says_nothing(name: str, part: Any) -> bool:
-    """Pydantic's titles, which are the names again; and what is the default, on which
-    openapi-generator fails for Python beside a list of types."""
-    return (name == "title" and isinstance(part, str)) or (
-        name == "additionalProperties" and part is True
-    )
+def _is_title(name: str, part: Any) -> bool:
+    """Not a property that is called so, which is a schema."""
+    return name == "title" and isinstance(part, str)
 
 
 def _operation(route: Route) -> Json:
@@ -284,7 +297,11 @@ def _problem_schema() -> Json:
                 "description": "What went wrong, and what to do about it",
             },
             "request_id": _REQUEST_ID,
-            "limit": {"type": "integer", "description": "`too-large`: the most bytes"},
+            "limit": {
+                "type": "integer",
+                "format": "int64",
+                "description": "`too-large`: the most bytes",
+            },
             "scope": {**text, "description": "`insufficient-scope`: what the key lacks"},
             "away": {
                 "type": "array",

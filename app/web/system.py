@@ -17,7 +17,7 @@ from app.storage import deadline
 from app.web import docs
 from app.web.context import RequestContext, json_response
 from app.web.metrics import CONTENT_TYPE, Metrics
-from app.web.openapi import json_content
+from app.web.openapi import condition, header, json_content, matching
 from app.web.pipeline import RequestPipeline
 from app.web.publication import Publication
 from app.web.route import ANY_SCOPE, Route
@@ -29,6 +29,18 @@ _HTML = "text/html; charset=utf-8"
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
     "X-Content-Type-Options": "nosniff",
+}
+TAGS = {"service": "Health, limits, and what there is to read about the API"}
+_PUBLISHED = {
+    "ETag": header("Of the text", matching('"[0-9a-f]{64}"')),
+    "Cache-Control": header(
+        "To be asked about before it is used again", {"type": "string", "const": "no-cache"}
+    ),
+}
+_DOCUMENT = {
+    "type": "object",
+    "required": ["openapi", "paths"],
+    "properties": {"openapi": {"type": "string"}, "paths": {"type": "object"}},
 }
 
 
@@ -119,24 +131,37 @@ class SystemRoutes:
 
     def routes(self) -> list[Route]:
         away = (problems.BackendUnavailable, problems.Overloaded)
-        page = {"200": {"description": "HTML", "content": {"text/html": {}}}}
+        page: dict[str, Any] = {"text/html": {}}
         text = {"200": {"description": "Prometheus text", "content": {"text/plain": {}}}}
         alive = json_content("It is", _object(status=_OK))
         checks = _object(**dict.fromkeys(self._checks, _OK))
         ready = json_content("They can", _object(status=_OK, checks=checks))
-        number = {"type": ["number", "null"], "minimum": 0}
+        number = {"type": ["number", "null"], "format": "double", "minimum": 0}
         limits = json_content(
             "By name and unit; null: no limit", _object(**dict.fromkeys(self._limits, number))
         )
-        itself = json_content("OpenAPI 3.1", {"type": "object", "required": ["openapi", "paths"]})
+        itself = {"application/json": {"schema": _DOCUMENT}}
         routes = [
-            _route("livez", "/livez", self.livez, "The process is alive", {"200": alive}),
             _route(
-                "readyz", "/readyz", self.readyz, "Requests can be served", {"200": ready}, away
+                "livez",
+                "/livez",
+                self.livez,
+                "The process is alive",
+                {"200": alive},
+                description="Says nothing of its backends: `/readyz` does.",
             ),
-            _route("openapi", "/openapi.json", self.openapi, "This document", {"200": itself}),
-            _route("docs", "/docs", self.docs, "This document, to read", page),
-            _route("problems", "/problems", self.problems, "Every problem type", page),
+            _route(
+                "readyz",
+                "/readyz",
+                self.readyz,
+                "Requests can be served",
+                {"200": ready},
+                away,
+                description="Table and bucket answer.",
+            ),
+            _publication("openapi", "/openapi.json", self.openapi, "This document", itself),
+            _publication("docs", "/docs", self.docs, "This document, to read", page),
+            _publication("problems", "/problems", self.problems, "Every problem type", page),
             Route(
                 name="limits",
                 method="GET",
@@ -144,12 +169,16 @@ class SystemRoutes:
                 handler=self.limits,
                 scope=ANY_SCOPE,
                 summary="Every limit that a client can run into",
+                description="As this service is configured; another may have others.",
                 responses={"200": limits},
                 tag="service",
             ),
         ]
         if self._metrics_here:
-            routes.append(_route("metrics", "/metrics", self.metrics, "Metrics", text))
+            about = "Answers clients on the service's own host alone."
+            routes.append(
+                _route("metrics", "/metrics", self.metrics, "Metrics", text, description=about)
+            )
         return routes
 
 
@@ -174,6 +203,9 @@ def _route(
     summary: str,
     responses: dict[str, Any],
     possible: Sequence[type[problems.Problem]] = (),
+    *,
+    description: str,
+    parameters: tuple[dict[str, Any], ...] = (),
 ) -> Route:
     return Route(
         name=name,
@@ -182,9 +214,35 @@ def _route(
         handler=handler,
         scope=None,
         summary=summary,
+        description=description,
+        parameters=parameters,
         responses=responses,
         problems=tuple(possible),
         tag="service",
+    )
+
+
+def _publication(
+    name: str,
+    path: str,
+    handler: Callable[[RequestContext], Awaitable[Response]],
+    summary: str,
+    content: dict[str, Any],
+) -> Route:
+    """What a `_Publication` answers."""
+    responses = {
+        "200": {"description": "The text", "headers": _PUBLISHED, "content": content},
+        "304": {"description": "The client's copy is current", "headers": _PUBLISHED},
+    }
+    return _route(
+        name,
+        path,
+        handler,
+        summary,
+        responses,
+        (problems.BadHeader,),
+        description="Changes only with a release.",
+        parameters=(condition("If-None-Match", "Entity tags, or `*`; if one is current: 304"),),
     )
 
 
