@@ -18,7 +18,7 @@ class Router(SanicRouter):
     costs as much as to look: 2 % of a metadata read's CPU time (docs/performance.md).
     """
 
-    def get(
+    def get(  # type: ignore[override]  # as Sanic's own, of the router's base
         self, path: str, method: str, host: str | None
     ) -> tuple[Route, RouteHandler, dict[str, Any]]:
         """The route, its handler and the path's parameters. Raises Sanic's `NotFound` and
