@@ -37,6 +37,29 @@ def test_what_an_action_of_ours_uses_is_pinned(file: Path) -> None:
     assert list(workflows.actions(file.read_text())) == []
 
 
+def test_no_two_checks_have_one_name() -> None:
+    """Protection finds a check by its name: of two jobs with one name, either would do."""
+    owners: dict[str, list[str]] = {}
+    for file in FILES:
+        for check in workflows.checks(yaml.safe_load(file.read_text())):
+            owners.setdefault(check, []).append(file.stem)
+    assert {check: files for check, files in owners.items() if len(files) > 1} == {}
+
+
+def test_a_check_is_named_as_github_names_it() -> None:
+    matrix = {"strategy": {"matrix": {"part": [1, 2], "engine": ["x"]}}}
+    jobs = {
+        "a": {},
+        "b": {"name": "c"},
+        "d": matrix,
+        "e": matrix | {"name": "f ${{ matrix.part }}"},
+    }
+    assert workflows.checks({"jobs": jobs}) == ["a", "c", "d (1, x)", "d (2, x)", "f 1", "f 2"]
+    for job in ({"name": "${{ inputs.to }}"}, {"strategy": {"matrix": "${{ fromJson(x) }}"}}):
+        with pytest.raises(ValueError):
+            workflows.checks({"jobs": {"a": job}})
+
+
 def test_an_action_is_one_version_everywhere() -> None:
     used: dict[str, set[str]] = {}
     for file in (*FILES, *ACTIONS):
