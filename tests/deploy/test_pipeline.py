@@ -22,6 +22,8 @@ CONTEXT: dict[str, Any] = {
     },
     "steps": {},
     "vars": {"ACCOUNT": "1"},
+    "secrets": {"APP_PRIVATE_KEY": "x"},
+    "matrix": {"part": "1"},
 }
 
 
@@ -81,6 +83,12 @@ def test_every_substitution_is_of_a_command_that_is_there(pattern: str, reason: 
         ("github.event.pull_request.number", ""),
         ("'it''s'", "it's"),
         ("${{ vars.ACCOUNT }}", "1"),
+        ("secrets.APP_PRIVATE_KEY", "x"),
+        ("matrix.part == 1", True),
+        ("matrix.part == 2", False),
+        ("toJson(needs.b)", '{"result": "failure", "outputs": {}}'),
+        ("contains(fromJson(needs.a.outputs.list), 'x')", True),
+        ("contains(fromJson(needs.a.outputs.list), 'z')", False),
     ],
 )
 def test_expressions_mean_what_github_means(expression: str, value: object) -> None:
