@@ -19,6 +19,7 @@ from tests.support.tiers import Tiers, every_test
 NEEDED = pipeline.script("needed-jobs")
 CI = yaml.safe_load((FOLDER / "ci.yml").read_text())["jobs"]
 CONTROL = {"changes", "ci-verdict"}
+TIERS, TESTS = Tiers.read(), every_test()
 
 
 def steps(workflow: str, tier: str) -> dict[str, list[str]]:
@@ -64,10 +65,9 @@ def test_a_change_needs_the_jobs_of_its_files(files: list[str], jobs: list[str])
 def _read() -> Iterator[tuple[str, str, set[str], list[str]]]:
     """Each file of tests with each place of the table: who runs the one, and who is needed for the
     other. The full tier's own run at night, whatever was changed."""
-    tiers, tests = Tiers.read(), every_test()
     running = steps("ci", "quick")
-    for file in sorted({test.partition("::")[0] for test in tiers.required("quick", tests)}):
-        by = {job for job, names in running.items() if tiers.of(file) & {*names}}
+    for file in sorted({test.partition("::")[0] for test in TIERS.required("quick", TESTS)}):
+        by = {job for job, names in running.items() if TIERS.of(file) & {*names}}
         for pattern, needed in NEEDED.NEEDED:
             yield file, pattern.removesuffix("/*"), by, needed
 
@@ -77,10 +77,20 @@ def test_whoever_reads_a_file_is_run_when_it_changes() -> None:
     wrong = []
     for file, place, by, needed in _read():
         joined = '" / "'.join(place.split("/"))
-        pattern = rf"""["'/ ]{re.escape(place)}(?=["'/])|"{joined}\""""
+        pattern = rf"""(?<!tests)["'/ ]{re.escape(place)}(?=["'/])|"{joined}\""""
+        if place.startswith("tests/"):
+            continue  # one of them is of a folder, and the others do not read it
         if not by & {*needed} and re.search(pattern, (ROOT / file).read_text()):
             wrong.append(f"{file} names {place}, and is run by {sorted(by)} alone")
     assert wrong == []
+
+
+def test_the_readme_step_is_run_when_its_pages_change() -> None:
+    pages = re.findall(r"[\w/]+\.md", (ROOT / "scripts/try-readme").read_text())
+    running = {job for job, names in steps("ci", "quick").items() if "readme" in names}
+    assert {"README.md", "docs/api.md"} <= {*pages}
+    for page in ("README.md", "docs/api.md"):
+        assert running <= {*NEEDED.of([page])}, page
 
 
 def test_a_folder_of_tests_is_run_when_it_changes() -> None:
@@ -191,3 +201,48 @@ def test_a_job_that_is_in_parts_has_each_of_them() -> None:
         else:
             assert parts == list(range(1, len(parts) + 1)), name
             assert told == [f"${{{{ matrix.part }}}}/{len(parts)}"], name
+
+
+# --- how long it takes: docs/pipelines.md ---
+
+PAGE = (ROOT / "docs/pipelines.md").read_text()
+PULL_REQUEST, MERGE = 600, 1500
+# To find out what is needed, and to say the verdict; each is a runner that begins, and a checkout.
+AROUND = 75
+# A runner that begins, the checkout, Python and the tools of mise.toml.
+BEGINNING = 60
+# The longest of several parts is longer than their average.
+UNEVEN = 1.3
+WITH_TESTS = {step for test in TESTS for step in TIERS.of(test)}
+
+
+def _table(title: str) -> dict[str, float]:
+    """Of a page's table: its first column, and its second one."""
+    rows = PAGE.partition(f"| {title} | seconds |")[2].partition("\n\n")[0].splitlines()[2:]
+    cells = [[cell.strip(" `") for cell in row.strip("|").split("|")] for row in rows]
+    return {cell[0]: float(cell[1]) for cell in cells}
+
+
+def _seconds(job: str, taken: dict[str, float]) -> int:
+    """What a job takes on two cores, by what its steps take."""
+    parts = len(CI[job].get("strategy", {}).get("matrix", {}).get("part", [1]))
+    total = float(BEGINNING)
+    for step in CI[job]["steps"]:
+        command = step.get("run", "")
+        for name in shlex.split(command)[2:] if command.startswith(".ci/run") else []:
+            is_split = parts > 1 and name in WITH_TESTS
+            total += taken[name] * (UNEVEN / parts if is_split else 1)
+        if command.startswith("make "):
+            total += taken[command.split(" ARGS")[0]]
+    return round(total)
+
+
+def test_a_verdict_is_there_in_time() -> None:
+    taken, told = _table("step"), _table("job")
+    found = {job: _seconds(job, taken) for job in CI if job not in CONTROL}
+    assert told == found
+    of_a_pull_request = max(found[job] for job in NEEDED.JOBS)
+    assert of_a_pull_request + AROUND <= PULL_REQUEST
+    assert max(found.values()) + AROUND <= MERGE
+    for job, seconds in found.items():
+        assert CI[job]["timeout-minutes"] * 60 >= 1.5 * seconds, f"{job} is cut off too early"

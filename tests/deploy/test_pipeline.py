@@ -114,3 +114,32 @@ def test_the_list_shows_what_is_run_instead() -> None:
     assert done.returncode == 0, done.stderr
     assert "a key instead of the workflow's identity" in done.stdout
     assert "make sbom" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("jobs", "ran"),
+    [
+        ({"a": {}, "b": {"needs": "a"}}, ["a", "b"]),
+        ({"a": {"if": "false"}, "b": {"needs": "a"}}, []),
+        ({"a": {"if": "false"}, "b": {"needs": "a", "if": "github.ref == 'x'"}}, []),
+        ({"a": {"if": "false"}, "b": {"needs": "a"}, "c": {"needs": "b", "if": "always()"}}, ["c"]),
+    ],
+)
+def test_a_job_comes_after_success_unless_it_says_always(
+    monkeypatch: pytest.MonkeyPatch, jobs: dict[str, Any], ran: list[str]
+) -> None:
+    done: list[str] = []
+
+    class Job:
+        def __init__(self, rehearsal: object, workflow: str, name: str, *more: object) -> None:
+            done.append(name)
+
+        def run(self) -> dict[str, str]:
+            return {}
+
+    monkeypatch.setattr(REHEARSAL, "_load", lambda name: {"jobs": jobs})
+    monkeypatch.setattr(REHEARSAL, "Job", Job)
+    rehearsal = REHEARSAL.Rehearsal.__new__(REHEARSAL.Rehearsal)
+    rehearsal.commit, rehearsal.outputs = "x", {}
+    rehearsal._run("ci", "main", {"ref": "x"}, [])
+    assert done == ran

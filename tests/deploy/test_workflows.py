@@ -99,7 +99,8 @@ BROKEN = {
     "the App's key in a command": ("          GH_TOKEN: ${{ steps.app.outputs.token }}",
                                    "          GH_TOKEN: ${{ secrets.APP_PRIVATE_KEY }}",
                                    "goes to something else"),
-    "all that the App may": ("          permission-contents: write # to commit the digest that dev runs\n", "", "all that the App may"),
+    "all that the App may": ("          permission-contents: write # to commit the digest that dev "
+                             "runs\n", "", "all that the App may"),
     "a push by somebody else": ("      - run: make sbom\n", "      - run: git push origin x\n",
                                 "pushes, and not as the App"),
     "tests that may skip": ('      REQUIRE_TOOLS: "1"\n', "", "a missing tool would be no failure"),
