@@ -139,11 +139,12 @@ def test_a_branch_that_is_not_there_is_told(clone: Path) -> None:
 
 # --- the verdict ---
 
-ALL = {name: {"result": "success", "outputs": {}} for name in [*NEEDED.JOBS, NEEDED.MERGED]}
-GOOD = {"changes": {"result": "success"}} | ALL
+Needs = dict[str, dict[str, object]]
+EVERY = ["changes", *NEEDED.JOBS, NEEDED.MERGED]
+GOOD: Needs = {name: {"result": "success", "outputs": {}} for name in EVERY}
 
 
-def _skipped(*names: str) -> dict[str, dict[str, object]]:
+def _skipped(*names: str) -> Needs:
     return GOOD | {name: {"result": "skipped"} for name in names}
 
 
@@ -167,7 +168,7 @@ def test_a_verdict_over_jobs_that_all_succeeded_is_good() -> None:
         ("null", GOOD),
     ],
 )
-def test_whatever_is_less_is_none(jobs: str, needs: dict[str, object]) -> None:
+def test_whatever_is_less_is_none(jobs: str, needs: Needs) -> None:
     assert NEEDED.verdict(jobs, json.dumps(needs)) == 1
 
 

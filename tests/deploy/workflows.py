@@ -176,9 +176,17 @@ def _checks(name: str, job: Mapping[str, Any]) -> Iterator[str]:
     for chosen in itertools.product(*axes.values()):
         values = dict(zip(axes, map(str, chosen), strict=True))
         if "${{" in told:
-            yield _EXPRESSION.sub(lambda found, v=values: v[found[1].removeprefix("matrix.")], told)
+            yield _filled(told, values)
         else:
             yield f"{told} ({', '.join(values.values())})"
+
+
+def _filled(told: str, values: Mapping[str, str]) -> str:
+    for axis, value in values.items():
+        told = re.sub(rf"\$\{{\{{\s*matrix\.{axis}\s*\}}\}}", value, told)
+    if "${{" in told:
+        raise ValueError(f"a name that nobody can require: {told}")
+    return told
 
 
 def _values(values: Any) -> list[Any]:
