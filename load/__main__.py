@@ -106,6 +106,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--wait", type=float, default=60, metavar="SECONDS", help="for workers (%(default)s)"
     )
+    run.add_argument(
+        "--verdict-of", metavar="DIGEST", help="say at the end, signed, how this image did"
+    )
+    run.add_argument("--verdict-key", type=Path, metavar="FILE", help="to sign it with")
     _target(run)
 
     worker = _command(
@@ -144,6 +148,10 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument(
         "--conclusive", action="store_true", help="fail, too, where noise hides the answer"
     )
+    compare.add_argument(
+        "--only", choices=("p95",), help="judge the p95 of all requests alone: with few rounds, "
+        "what is shared out among all comparisons is too little to tell anything"
+    )  # fmt: skip
     compare.add_argument("--key-env-b", metavar="NAME", help="as --key-env, if B has another key")
     compare.add_argument("--out", type=Path, help="folder of the report (load/results/PROFILE)")
     _target(compare)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from load import gate, report, server, targets
 from load.compare import Comparison
@@ -21,6 +22,10 @@ from load.profile import Profile, ProfileError, load_profile
 from load.samples import Run
 from load.server import NoServer, Server
 from load.targets import Allowed
+from load.verdict import checked, private_key, signed
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "load" / "results"
@@ -30,6 +35,7 @@ USAGE, REFUSED, NO_SERVER = 2, 3, 4
 def run(options: argparse.Namespace) -> int:
     try:
         profile = load_profile(options.profile)
+        signing = _signing(options)
         allowed = targets.allowed(options.allow_host)
         if options.url:
             allowed.check(options.url)
@@ -65,7 +71,24 @@ def run(options: argparse.Namespace) -> int:
     code = gate.exit_code(verdicts)
     say(report.summary(verdicts))
     say(f"report: {_shown(folder / 'report.html')}")
+    if signing is not None:
+        missed = [found.text for found in verdicts if not found.held]
+        held = code == gate.HELD
+        say(signed(signing, options.verdict_of, profile.name, result.url, missed, held=held))
     return code
+
+
+def _signing(options: argparse.Namespace) -> Ed25519PrivateKey | None:
+    """The key of the run's verdict, if one is asked for. Raises ValueError."""
+    if options.verdict_of is None and options.verdict_key is None:
+        return None
+    if options.verdict_of is None or options.verdict_key is None:
+        raise ValueError("--verdict-of and --verdict-key belong together")
+    checked(options.verdict_of)
+    try:
+        return private_key(options.verdict_key.read_bytes())
+    except OSError as error:
+        raise ValueError(f"--verdict-key: {error}") from error
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -100,7 +123,12 @@ def compare(options: argparse.Namespace) -> int:
         if not verdict.held
     ]
     comparison = Comparison(
-        (options.a, options.b), rounds, options.margin, options.confidence, profile
+        (options.a, options.b),
+        rounds,
+        options.margin,
+        options.confidence,
+        profile,
+        only=options.only,
     )
     folder = options.out or RESULTS / profile.name
     report.write_comparison(folder, comparison, missed)

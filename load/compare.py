@@ -46,7 +46,9 @@ class Difference:
 
 class Comparison:
     """Rounds of A and B, and what they tell. `margin` is by how much B may be slower (0.25: by a
-    quarter), `confidence` that of all verdicts together."""
+    quarter), `confidence` that of all verdicts together. With `only="p95"` the tail of all requests
+    is the one thing judged, and has all of the confidence: enough for three rounds to tell that it
+    has not doubled."""
 
     def __init__(
         self,
@@ -55,10 +57,12 @@ class Comparison:
         margin: float,
         confidence: float,
         profile: Profile,
+        only: str | None = None,
     ) -> None:
         self.names, self.rounds, self.profile = names, rounds, profile
         self.margin, self.confidence = margin, confidence
         judged = [(e, "p50") for e in profile.endpoints] + [(ALL, "p95")]
+        judged = [each for each in judged if only in (None, each[1])]
         judged = [
             (endpoint, name)
             for endpoint, name in judged

@@ -89,10 +89,20 @@ def s3_engine(request: pytest.FixtureRequest) -> Engine:
 # --- what ran, and in which tier: see tests/support/tiers.py ---------------------------------
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    known = tiers.Tiers.read()
+    if part := os.environ.get("STRONGROOM_PART"):
+        mine = known.part(part, tiers.every_test())
+        here = [item for item in items if item.nodeid.partition("::")[0] in mine]
+        others = {*items} - {*here}
+        items[:] = here
+        config.hook.pytest_deselected(items=list(others))
+    if tiers.on_github():
+        for item in items:
+            if tool := known.absent_tool(tiers.function(item.nodeid)):
+                item.add_marker(pytest.mark.skip(reason=f"GitHub's runners have no {tool}"))
     if os.environ.get("STRONGROOM_FULL") == "1":
         return
-    known = tiers.Tiers.read()
     skip = pytest.mark.skip(reason=tiers.FULL_ONLY)
     for item in items:
         if known.is_full_only(tiers.function(item.nodeid)):
@@ -116,6 +126,11 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    if (
+        os.environ.get("STRONGROOM_PART")
+        and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED
+    ):
+        session.exitstatus = pytest.ExitCode.OK  # all of it is of another part
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["tried"] = tried.lines

@@ -22,6 +22,8 @@ CONTEXT: dict[str, Any] = {
     },
     "steps": {},
     "vars": {"ACCOUNT": "1"},
+    "secrets": {"APP_PRIVATE_KEY": "x"},
+    "matrix": {"part": "1"},
 }
 
 
@@ -81,6 +83,12 @@ def test_every_substitution_is_of_a_command_that_is_there(pattern: str, reason: 
         ("github.event.pull_request.number", ""),
         ("'it''s'", "it's"),
         ("${{ vars.ACCOUNT }}", "1"),
+        ("secrets.APP_PRIVATE_KEY", "x"),
+        ("matrix.part == 1", True),
+        ("matrix.part == 2", False),
+        ("toJson(needs.b)", '{"result": "failure", "outputs": {}}'),
+        ("contains(fromJson(needs.a.outputs.list), 'x')", True),
+        ("contains(fromJson(needs.a.outputs.list), 'z')", False),
     ],
 )
 def test_expressions_mean_what_github_means(expression: str, value: object) -> None:
@@ -106,3 +114,32 @@ def test_the_list_shows_what_is_run_instead() -> None:
     assert done.returncode == 0, done.stderr
     assert "a key instead of the workflow's identity" in done.stdout
     assert "make sbom" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("jobs", "ran"),
+    [
+        ({"a": {}, "b": {"needs": "a"}}, ["a", "b"]),
+        ({"a": {"if": "false"}, "b": {"needs": "a"}}, []),
+        ({"a": {"if": "false"}, "b": {"needs": "a", "if": "github.ref == 'x'"}}, []),
+        ({"a": {"if": "false"}, "b": {"needs": "a"}, "c": {"needs": "b", "if": "always()"}}, ["c"]),
+    ],
+)
+def test_a_job_comes_after_success_unless_it_says_always(
+    monkeypatch: pytest.MonkeyPatch, jobs: dict[str, Any], ran: list[str]
+) -> None:
+    done: list[str] = []
+
+    class Job:
+        def __init__(self, rehearsal: object, workflow: str, name: str, *more: object) -> None:
+            done.append(name)
+
+        def run(self) -> dict[str, str]:
+            return {}
+
+    monkeypatch.setattr(REHEARSAL, "_load", lambda name: {"jobs": jobs})
+    monkeypatch.setattr(REHEARSAL, "Job", Job)
+    rehearsal = REHEARSAL.Rehearsal.__new__(REHEARSAL.Rehearsal)
+    rehearsal.commit, rehearsal.outputs = "x", {}
+    rehearsal._run("ci", "main", {"ref": "x"}, [])
+    assert done == ran

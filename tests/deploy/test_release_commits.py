@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.pipeline import ROOT, need, run
+from tests.deploy.pipeline import PATH, ROOT, need, run
 
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 ENVIRONMENTS = ("dev", "staging", "prod")
@@ -99,6 +102,98 @@ def test_a_release_commits_the_digest_with_its_provenance_and_nothing_else(clone
     changed = clone.git("show", "--name-only", "--format=", "origin/main").split()
     assert changed == ["deploy/chart/values-dev.yaml", str(mine.relative_to(clone.root))]
     assert clone.git("log", "-1", "--format=%s", "origin/main") == f"dev runs {NEW[:19]}"
+
+
+def test_a_promotion_commits_the_verdict_that_it_was_given(clone: Clone) -> None:
+    clone.write("prod", NEW)
+    file = clone.root / "deploy" / "verdicts" / f"{NEW.replace(':', '-')}.txt"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("strongroom-load:v1:x.y\n")
+    assert clone.script("commit-promotion", "prod", "--branch").returncode == 0
+    changed = clone.git("show", "--name-only", "--format=", "HEAD").split()
+    assert changed == ["deploy/chart/values-prod.yaml", str(file.relative_to(clone.root))]
+
+
+# --- in a workflow: as the App ---
+
+APP = {"GITHUB_ACTIONS": "true", "GH_TOKEN": "the-app-s", "APP_SLUG": "strongroom-bot"}
+
+
+def test_a_workflow_commits_as_the_app(clone: Clone) -> None:
+    clone.write("dev", NEW)
+    done = clone.script("commit-promotion", "dev", **APP)
+    assert done.returncode == 0, done.stderr
+    who = clone.git("log", "-1", "--format=%an %ae %cn %ce", "HEAD")
+    named = "strongroom-bot[bot] strongroom-bot[bot]@users.noreply.github.com"
+    assert who == f"{named} {named}"
+
+
+@pytest.mark.parametrize("lacking", ["GH_TOKEN", "APP_SLUG"])
+def test_a_workflow_without_the_app_pushes_nothing(clone: Clone, lacking: str) -> None:
+    clone.write("dev", NEW)
+    done = clone.script("commit-promotion", "dev", **APP | {lacking: ""})
+    assert done.returncode == 1
+    assert lacking in done.stderr
+    assert clone.digest_on("main", "dev") == OLD
+
+
+def test_it_is_the_app_s_token_that_git_gives_to_github(clone: Clone, tmp_path: Path) -> None:
+    """A server that asks whoever comes for a password, and keeps what it is told."""
+    asked: list[str | None] = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers.get("Authorization"))
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="git"')
+            self.end_headers()
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        clone.git("remote", "set-url", "origin", f"http://127.0.0.1:{server.server_port}/x.git")
+        clone.write("staging", NEW)
+        environment = APP | {"GIT_TERMINAL_PROMPT": "0", "NO_PROXY": "127.0.0.1"}
+        done = clone.script("commit-promotion", "staging", "--branch", **environment)
+    finally:
+        server.shutdown()
+    assert done.returncode != 0
+    told = base64.b64encode(b"x-access-token:the-app-s").decode()
+    assert {entry for entry in asked if entry} == {f"Basic {told}"}
+
+
+def _gh(tmp_path: Path, open_already: str) -> dict[str, str]:
+    folder = tmp_path / "gh"
+    folder.mkdir()
+    (folder / "gh").write_text(
+        f'#!/bin/sh\necho "$@" >> {folder}/asked\n[ "$2" != list ] || printf "{open_already}"\n'
+    )
+    (folder / "gh").chmod(0o755)
+    return {"PATH": f"{folder}:{PATH}"}
+
+
+@pytest.mark.parametrize("open_already", ["", "https://github.com/x/x/pull/7"])
+def test_a_pull_request_is_opened_once(clone: Clone, tmp_path: Path, open_already: str) -> None:
+    file = clone.root / "deploy" / "chart" / "values.yaml"
+    file.write_text(file.read_text() + "# newer\n")
+    given = ("--branch", "newer", "--pull-request", "Newer values", "deploy/chart/values.yaml")
+    command = (clone.root / "scripts/commit-change", *given)
+    environment = AUTHOR | APP | _gh(tmp_path, open_already)
+    done = run("env", "-C", clone.root, *command, **environment)
+    assert done.returncode == 0, done.stderr
+    asked = (tmp_path / "gh" / "asked").read_text().splitlines()
+    created = [line for line in asked if line.startswith("pr create")]
+    wanted = "pr create --base main --head newer --title Newer values --body "
+    assert created == ([] if open_already else [wanted])
+
+
+def test_a_pull_request_needs_a_branch(clone: Clone) -> None:
+    done = clone.script("commit-change", "--pull-request", "x", "LICENSE")
+    assert done.returncode == 2
 
 
 def test_what_main_got_meanwhile_stays(origin: Path) -> None:

@@ -9,13 +9,16 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from tests.deploy import workflows
+from tests.deploy import pipeline, workflows
+from tests.deploy.test_needed_jobs import of_tier, steps
 from tests.deploy.workflows import ACTIONS, FILES, FOLDER, ROOT, problems
 from tests.support.engines import missing
 
@@ -24,6 +27,8 @@ ENVIRONMENT = os.environ | {
     "PLAN": "0-0",
     "PROFILE": "smoke",
     "TO": "staging",
+    "BEFORE": "HEAD",
+    "EVENT": "push",
 }
 
 
@@ -35,6 +40,29 @@ def test_a_workflow_keeps_the_rules(file: Path) -> None:
 @pytest.mark.parametrize("file", ACTIONS, ids=lambda file: file.parent.name)
 def test_what_an_action_of_ours_uses_is_pinned(file: Path) -> None:
     assert list(workflows.actions(file.read_text())) == []
+
+
+def test_no_two_checks_have_one_name() -> None:
+    """Protection finds a check by its name: of two jobs with one name, either would do."""
+    owners: dict[str, list[str]] = {}
+    for file in FILES:
+        for check in workflows.checks(yaml.safe_load(file.read_text())):
+            owners.setdefault(check, []).append(file.stem)
+    assert {check: files for check, files in owners.items() if len(files) > 1} == {}
+
+
+def test_a_check_is_named_as_github_names_it() -> None:
+    matrix = {"strategy": {"matrix": {"part": [1, 2], "engine": ["x"]}}}
+    jobs = {
+        "a": {},
+        "b": {"name": "c"},
+        "d": matrix,
+        "e": matrix | {"name": "f ${{ matrix.part }}"},
+    }
+    assert workflows.checks({"jobs": jobs}) == ["a", "c", "d (1, x)", "d (2, x)", "f 1", "f 2"]
+    for job in ({"name": "${{ inputs.to }}"}, {"strategy": {"matrix": "${{ fromJson(x) }}"}}):
+        with pytest.raises(ValueError):
+            workflows.checks({"jobs": {"a": job}})
 
 
 def test_an_action_is_one_version_everywhere() -> None:
@@ -58,6 +86,28 @@ BROKEN = {
     "all permissions": ("permissions:\n  contents: read\n", "permissions: write-all\n",
                         "permissions at the top"),
     "no permissions said": ("permissions:\n  contents: read\n\n", "", "permissions at the top"),
+    "a token that may push": ("      contents: read\n      actions: read\n",
+                              "      contents: write # to push the digest to main\n",
+                              "may write contents"),
+    "a token that may open pull requests": ("      actions: read\n",
+                                            "      pull-requests: write # to open one of them\n",
+                                            "may write pull-requests"),
+    "the App's key elsewhere": ("    environment: github-app\n", "    environment: release\n",
+                                "belong together"),
+    "the App's key on any branch": ("    needs: push\n    if: github.ref == 'refs/heads/main'\n",
+                                    "    needs: push\n", "on another branch than main"),
+    "the App's key in a command": ("          GH_TOKEN: ${{ steps.app.outputs.token }}",
+                                   "          GH_TOKEN: ${{ secrets.APP_PRIVATE_KEY }}",
+                                   "goes to something else"),
+    "all that the App may": ("          permission-contents: write # to commit the digest that dev "
+                             "runs\n", "", "all that the App may"),
+    "a push by somebody else": ("      - run: make sbom\n", "      - run: git push origin x\n",
+                                "pushes, and not as the App"),
+    "tests that may skip": ('      REQUIRE_TOOLS: "1"\n', "", "a missing tool would be no failure"),
+    "a cache for what is signed": ("          tools: github:versity/versitygw syft grype\n",
+                                   '          cache: "true"\n', "job build: takes from a cache"),
+    "a cache beside an identity": ("          tools: crane cosign\n", '          cache: "true"\n',
+                                   "job push: takes from a cache"),
     "a permission for no reason": ("id-token: write # to assume the push role, and to sign as this "
                                    "workflow", "id-token: write", "not a word why"),
     "a permission that nothing needs": ("id-token: write #", "packages: write # and a reason\n"
@@ -69,7 +119,7 @@ BROKEN = {
                      "a static key"),
     "a secret": ("REGISTRY: ${{ vars.ACCOUNT }}", "REGISTRY: ${{ secrets.ACCOUNT }}",
                  "a static key"),
-    "a missing timeout": ("    timeout-minutes: 45\n", "", "no timeout-minutes"),
+    "a missing timeout": ("    timeout-minutes: 60\n", "", "no timeout-minutes"),
     "a machine that changes": ("runs-on: ubuntu-24.04", "runs-on: ubuntu-latest",
                                "another machine"),
     "no concurrency group": ("  group: release\n", "", "no concurrency group"),
@@ -117,8 +167,8 @@ WORSE = {
     "zizmor": (".github/workflows/release.yml", PIN, "actions/checkout@v7"),
     "zizmor, injection": (".github/workflows/ci.yml", 'rendered-diff "$BASE"',
                           "rendered-diff ${{ github.head_ref }}"),
-    "shellcheck": ("scripts/commit-change", 'git push --quiet "$remote" HEAD',
-                   "git push --quiet $remote HEAD"),
+    "shellcheck": ("scripts/commit-change", 'with_rights push --quiet "$remote" HEAD',
+                   "with_rights push --quiet $remote HEAD"),
     "hadolint": ("Dockerfile", "WORKDIR /build", "WORKDIR build"),
 }  # fmt: skip
 
@@ -160,6 +210,10 @@ def test_a_command_is_there_and_takes_these_arguments(line: str) -> None:
     program, *arguments = _ours(line)
     if program == "make":
         _made(arguments)
+        return
+    if program == ".ci/run":
+        tier, *names = arguments
+        assert {*names} <= of_tier(tier) | {"system-packages", "environment"}, line
         return
     assert program.startswith("scripts/"), f"neither make nor a script: {line}"
     _taken([str(ROOT / program)], arguments)
@@ -273,7 +327,139 @@ def test_the_roles_are_those_of_the_environments_that_aws_trusts() -> None:
         ("plan", "plan"): "${{ matrix.environment }}-plan",
         ("promotion", "replicated"): "${{ matrix.environment }}-plan",
         ("release", "push"): "release",
+        # No role of AWS's: the App's key.
+        ("base-image", "base-image"): "github-app",
+        ("promote", "promote"): "github-app",
+        ("release", "dev"): "github-app",
     }
+
+
+def test_the_settings_are_those_that_workflows_read() -> None:
+    told = _settings()
+    del told["protection"]
+    kinds = ("variables", "secrets")
+    listed = {name: {k: entry[k] for k in kinds if k in entry} for name, entry in told.items()}
+    assert workflows.settings() == listed
+
+
+def test_the_checks_that_main_asks_for_are_there_on_every_pull_request() -> None:
+    found = {
+        check: yaml.safe_load(file.read_text())[True]
+        for file in FILES
+        for check in workflows.checks(yaml.safe_load(file.read_text()))
+    }
+    for check in _settings()["protection"]["checks"]:
+        events = found[check]
+        assert {"pull_request", "merge_group"} <= events.keys(), check
+        # With a filter it would not run at all, and a check that does not run never passes.
+        assert events["pull_request"] is None, check
+        assert events["merge_group"] is None, check
+
+
+def test_the_app_s_key_is_in_an_environment_of_main_alone() -> None:
+    assert _settings()[workflows.APP]["branches"] == ["main"]
+    assert _settings()[workflows.APP]["secrets"] == [workflows.APP_KEY]
+
+
+def _settings() -> dict[str, Any]:
+    return tomllib.loads((ROOT / ".github/settings.toml").read_text())
+
+
+# What gates judge, and do not read.
+JUDGED = ("app/", "docs/", "README.md", "CHANGELOG.md")
+
+
+def _owned(path: str, owners: str) -> bool:
+    """As GitHub has it: the last line that fits decides, and one without an owner takes it away."""
+    owned = False
+    for line in owners.splitlines():
+        pattern, *names = line.partition("#")[0].split() or [""]
+        place = pattern.removeprefix("/")
+        if pattern == "*" or path == place or (place.endswith("/") and path.startswith(place)):
+            owned = bool(names)
+    return owned
+
+
+def _not_owned(owners: str) -> list[str]:
+    listed = subprocess.run(
+        ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return [
+        path
+        for path in sorted(filter(None, listed.split("\0")))
+        if not path.startswith(JUDGED) and not _owned(path, owners)
+    ]
+
+
+def test_what_gates_read_has_an_owner() -> None:
+    owners = (ROOT / ".github/CODEOWNERS").read_text()
+    assert _not_owned(owners) == []
+    assert not any(_owned(path, owners) for path in ("app/web/app.py", "docs/api.md"))
+    missing = _not_owned(owners.replace("*   ", "/live/   "))
+    assert {".ci/run", "Makefile", "mise.toml", "tests/tiers.toml", ".checkov.yaml"} <= {*missing}
+
+
+def test_mise_is_one_version_with_its_digest() -> None:
+    text = (ROOT / ".github/actions/tools/action.yml").read_text()
+    [step] = [s for s in yaml.safe_load(text)["runs"]["steps"] if "mise-action" in s["uses"]]
+    assert re.fullmatch(r"\d{4}\.\d+\.\d+", str(step["with"]["version"]))
+    assert re.fullmatch(r"[0-9a-f]{64}", step["with"]["sha256"])
+    used = [file.stem for file in FILES if "mise-action" in file.read_text()]
+    assert used == [], "mise comes by the action tools, and by nothing else"
+
+
+def test_the_tools_action_takes_nothing_from_a_cache_unless_it_is_told_to() -> None:
+    action = yaml.safe_load((ROOT / ".github/actions/tools/action.yml").read_text())
+    assert action["inputs"]["cache"]["default"] == "false"
+    caches = [str(s["with"]["cache"]) for s in action["runs"]["steps"] if "cache" in s["with"]]
+    assert len(caches) == len(action["runs"]["steps"]) == 2
+    assert all("inputs.cache" in told for told in caches)
+
+
+def test_the_tools_that_are_asked_for_are_in_mise_toml() -> None:
+    known = tomllib.loads((ROOT / "mise.toml").read_text())["tools"]
+    names = {name.removeprefix("pipx:") for name in known} | {*known, "all"}
+    for file in FILES:
+        for job in yaml.safe_load(file.read_text())["jobs"].values():
+            for step in job["steps"]:
+                if step.get("uses") == "./.github/actions/tools":
+                    assert {*step.get("with", {}).get("tools", "all").split()} <= names, file.stem
+
+
+def test_a_release_asks_for_a_green_night_of_all_the_full_tier_has() -> None:
+    jobs = yaml.safe_load(RELEASE)["jobs"]
+    assert jobs["build"]["needs"] == "green-night"
+    asked = [step["run"] for step in jobs["green-night"]["steps"] if "run" in step]
+    assert asked == ["scripts/green-night"]
+    found = {name for names in steps("night", "full").values() for name in names}
+    # GitHub has no control plane; and mise brings what go-tools would build.
+    elsewhere = {"cluster", "release-tools"}
+    assert found - {"system-packages", "environment"} == of_tier("full") - elsewhere
+
+
+def test_prod_asks_for_the_verdict_of_the_load_in_staging() -> None:
+    jobs = yaml.safe_load((FOLDER / "promotion.yml").read_text())["jobs"]
+    asked = [step["run"] for step in jobs["judged"]["steps"] if "run" in step]
+    assert asked == ['scripts/load-verdict check "$ENVIRONMENT"']
+    verdict = jobs["promotion-verdict"]
+    assert {*verdict["needs"]} == {*jobs} - {"promotion-verdict"}
+    [step] = [step for step in verdict["steps"] if "run" in step]
+    context: dict[str, Any] = {"needs": {"environments": {"outputs": {"environments": '["prod"]'}}}}
+    rehearsal = pipeline.script("pipeline")
+    wanted = {*jobs} - {"promotion-verdict", "environments"}
+    assert {*json.loads(rehearsal.evaluate(step["env"]["JOBS"], context))} == wanted
+    context["needs"]["environments"]["outputs"]["environments"] = "[]"
+    assert json.loads(rehearsal.evaluate(step["env"]["JOBS"], context)) == []
+
+
+def test_a_load_compare_judges_the_merge_itself() -> None:
+    jobs = yaml.safe_load((FOLDER / "ci.yml").read_text())["jobs"]
+    [step] = [step for step in jobs["load-compare"]["steps"] if "run" in step]
+    assert step["env"] == {"BEFORE": "${{ github.event.before }}"}
+    assert step["run"].startswith('make load-compare ARGS="--a $BEFORE ')
 
 
 def test_every_kind_of_pin_is_moved_by_somebody() -> None:

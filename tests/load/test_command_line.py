@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,12 +19,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from load.operations import OPERATIONS
+from load.verdict import opened
 from tests.support.engines import Engine, free_port
 from tests.support.service import Service, eventually, running
 
 ROOT = Path(__file__).parents[2]
+DIGEST = "sha256:" + "a" * 64
+KEY = Ed25519PrivateKey.generate()
 FULL = os.environ.get("STRONGROOM_FULL") == "1"
 
 # Two seconds of every operation; nothing that depends on the machine's speed.
@@ -116,9 +129,13 @@ def _plans(folder: Path) -> dict[str, tuple[str, list[str]]]:
     tiny = profile(folder)
     two = [tiny, "--workers", "2"]
     port = str(free_port())
+    (folder / "key.pem").write_bytes(
+        KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    signed = ["--verdict-of", DIGEST, "--verdict-key", str(folder / "key.pem")]
     return {
-        "two-workers": ("load", two),
-        "lies": ("load", [tiny, "--key-env", "LIED_TO"]),
+        "two-workers": ("load", [*two, *signed]),
+        "lies": ("load", [tiny, "--key-env", "LIED_TO", *signed]),
         "crash-at-start": (broken("crash-at-start"), [tiny]),
         # --- in full only
         "no-worker": ("load", [tiny, "--expect-workers", "1", "--wait", "1", "--port", port]),
@@ -182,6 +199,33 @@ def test_a_run_spread_over_two_workers_is_green(runs: Runs) -> None:
 
 def test_a_run_of_one_process_is_green(runs: Runs) -> None:
     all_is_well(runs["one-process"])
+
+
+@pytest.mark.parametrize(("name", "held"), [("two-workers", True), ("lies", False)])
+def test_the_verdict_is_the_last_line_and_says_of_the_image_how_it_did(
+    runs: Runs, service: Service, name: str, held: bool
+) -> None:
+    public = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    said = opened(runs[name].text.strip().splitlines()[-1], public)
+    assert (said["digest"], said["profile"], said["held"]) == (DIGEST, "tiny", held)
+    assert said["url"] == service.url
+    assert (said["missed"] == []) == held
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--verdict-of", DIGEST], "belong together"),
+        (["--verdict-key", "pyproject.toml"], "belong together"),
+        (["--verdict-of", "latest", "--verdict-key", "pyproject.toml"], "is no digest"),
+        (["--verdict-of", DIGEST, "--verdict-key", "pyproject.toml"], "no private key"),
+        (["--verdict-of", DIGEST, "--verdict-key", "nowhere.pem"], "No such file"),
+    ],
+)
+def test_a_verdict_that_could_not_be_signed_sends_nothing(arguments: list[str], told: str) -> None:
+    outcome = call("run", "--url", f"http://127.0.0.1:{free_port()}", *arguments)
+    assert outcome.code == 2, outcome.text
+    assert told in outcome.text
 
 
 # --- what is wrong with the service -------------------------------------------------------------
@@ -383,6 +427,31 @@ def test_a_slowed_copy_is_told_from_the_same(
     assert "list" not in slower
     assert ("read" in slower) == bool(code)
     assert told in outcome.text
+
+
+@pytest.mark.parametrize(("seconds", "codes"), [("0.5", {6, 7}), ("0", {0, 7})])
+def test_a_p95_that_doubles_on_a_merge_is_noticed(
+    service: Service, ministack: Engine, tmp_path: Path, seconds: str, codes: set[int]
+) -> None:
+    """By the options of ci's load-compare, in rounds of two seconds: so few requests may leave it
+    untold, which is red, too. With half a second more for each read it is never green."""
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
+    [command] = [step["run"] for step in jobs["load-compare"]["steps"] if "run" in step]
+    told = re.fullmatch(r'make load-compare ARGS="--a \$BEFORE --profile merge (.*)"', command)
+    assert told, command
+    with running(
+        ministack, f"merge-{seconds}", tmp_path / "log", module="tests.load.lying", LIE="slow",
+        LIE_SECONDS=seconds,
+    ) as slowed:  # fmt: skip
+        outcome = call(
+            "compare", "--a", service.url, "--b", slowed.url, "--key-env", "A", "--key-env-b", "B",
+            "--profile", profile(tmp_path, mix="read = 1, list = 1", rate=20),
+            *shlex.split(told[1]),
+            out=tmp_path / "out", A=service.key, B=slowed.other_key,
+        )  # fmt: skip
+    assert outcome.code in codes, outcome.text
+    [found] = outcome.data["differences"]
+    assert (found["endpoint"], found["name"], len(found["a_ms"])) == ("all", "p95", 3)
 
 
 # --- and its end ----------------------------------------------------------------------------------

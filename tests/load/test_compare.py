@@ -69,6 +69,30 @@ def test_what_is_slower_is_told() -> None:
         assert d.detectable < 1.6
 
 
+# As `load-compare` of ci: three rounds, the p95 of all requests alone; red unless it is certain
+# that this has not doubled.
+def merged(ratio: float, noise: float, only: str | None = "p95") -> int:
+    pairs = rounds(ratio, noise, 3)
+    found = Comparison(("a", "b"), pairs, 1.0, 0.9, PROFILE, only=only)
+    assert only is None or [(d.endpoint, d.name) for d in found.differences] == [("all", "p95")]
+    return found.exit_code([], conclusive=True)
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.1, 0.3, 0.6])
+def test_three_rounds_tell_a_p95_that_has_doubled(noise: float) -> None:
+    assert merged(2.1, noise) in (SLOWER_CODE, UNTOLD_CODE)
+    assert merged(3.0, min(noise, 0.3)) == SLOWER_CODE
+
+
+@pytest.mark.parametrize("ratio", [0.8, 1.0, 1.2])
+def test_three_rounds_raise_no_alarm_over_what_is_not(ratio: float) -> None:
+    assert merged(ratio, 0.3) == HELD
+
+
+def test_shared_out_among_all_comparisons_the_same_rounds_would_tell_nothing() -> None:
+    assert merged(1.2, 0.3, only=None) == UNTOLD_CODE
+
+
 @pytest.mark.parametrize("ratio", [0.5, 1.0, 1.1])
 def test_what_is_not_slower_by_the_margin_is_green(ratio: float) -> None:
     found = comparison(ratio, 0.02)
