@@ -66,7 +66,9 @@ errors {
   retry "transient" {
     max_attempts       = 3
     sleep_interval_sec = 10
-    retryable_errors = [
+    # A plan alone is tried again. What an apply has begun is not in its plan any more: a second try
+    # of the same file is stale, and of a new one was reviewed by nobody.
+    retryable_errors = get_terraform_command() != "plan" ? [] : [
       "(?s).*RequestError: send request failed.*",
       "(?s).*TLS handshake timeout.*",
       "(?s).*connection reset by peer.*",

@@ -30,6 +30,16 @@ STATEFUL = {
     "aws_ssm_parameter": "a parameter",
 }
 
+# How long AWS may take to make or change what is slow, in minutes.
+_SLOW = {
+    "aws_dynamodb_table": 15,
+    "aws_eks_addon": 10,
+    "aws_eks_cluster": 30,
+    "aws_eks_node_group": 30,
+}
+_ALL_ELSE = 10
+_TYPE = re.compile(r"(?:^|\.)(aws_\w+)\.\w")
+
 # An attribute that protects data: what it is when it does.
 _PROTECTIONS = {
     "deletion_protection": True,
@@ -87,6 +97,12 @@ class Summary:
     @property
     def empty(self) -> bool:
         return not self.changes and not self.outputs
+
+    @property
+    def minutes(self) -> int:
+        """How long its apply may take: one after the other what is slow, and the rest beside it."""
+        types = {found[1] for change in self.changes if (found := _TYPE.search(change.address))}
+        return _ALL_ELSE + sum(_SLOW.get(type_, 0) for type_ in types)
 
     def counts(self) -> dict[str, int]:
         actions = [change.action for change in self.changes]

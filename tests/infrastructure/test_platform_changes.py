@@ -52,6 +52,21 @@ def test_a_bucket_that_is_no_longer_named_is_lost() -> None:
     assert summary.losses == [Loss("aws_s3_bucket.this", "destroy loses a bucket")]
 
 
+@pytest.mark.parametrize(
+    ("addresses", "minutes"),
+    [
+        ([], 10),
+        (["aws_iam_role.this", 'aws_iam_role.other["a.b"]'], 10),
+        (["aws_eks_cluster.this"], 40),
+        (["aws_eks_cluster.this", 'module.x.aws_eks_node_group.this["aws_eks_addon.y"]'], 70),
+        (['aws_eks_addon.this["coredns"]', 'aws_eks_addon.this["vpc-cni"]'], 20),
+    ],
+)
+def test_how_long_an_apply_may_take(addresses: list[str], minutes: int) -> None:
+    made = changes.Summary(changes=[Change(address, "create") for address in addresses])
+    assert made.minutes == minutes
+
+
 def test_an_update_names_the_attributes_and_not_their_values() -> None:
     summary = changes.read(recorded("updates_a_table"))
     assert summary.changes == [
