@@ -273,6 +273,7 @@ def test_the_roles_are_those_of_the_environments_that_aws_trusts() -> None:
         ("plan", "plan"): "${{ matrix.environment }}-plan",
         ("promotion", "replicated"): "${{ matrix.environment }}-plan",
         ("release", "push"): "release",
+        ("versions", "ask"): "dev-plan",
     }
 
 
