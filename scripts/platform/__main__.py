@@ -109,6 +109,11 @@ def _parser() -> argparse.ArgumentParser:
         "--move-to", metavar="RELEASE", help="write it into every account.hcl, and ask AWS nothing"
     )
 
+    told = command("variables", _variables, "what a GitHub environment must know, as NAME=VALUE")
+    told.add_argument(
+        "--of", metavar="NAME", help="GitHub's name for it: ENV-plan or release (else ENV)"
+    )
+
     command("locks", _locks, "who holds the state's locks, and how to take a dead one away")
 
     guard = command("guard", _guard, "for the hook in live/root.hcl: refuse what must not run")
@@ -285,6 +290,15 @@ def _versions(options: argparse.Namespace) -> int:
         return 0
     moved = versions.move_images(account.root, options.move_to)
     print("\n".join(f"{name}: {release}" for name, release in moved.items()) or "nothing moves")
+    return 0
+
+
+def _variables(options: argparse.Namespace) -> int:
+    from scripts.platform import preflight
+
+    account = _account(options)
+    values = preflight.expected_variables(account, options.of or account.environment)
+    print("\n".join(f"{name}={value}" for name, value in values.items()))
     return 0
 
 

@@ -394,7 +394,7 @@ def github(account: Account) -> Iterator[Finding]:
                 )
                 continue
             yield from _protection(account, what, role, found, str(about["default_branch"]))
-            yield from _variables(account, what, name, role, found)
+            yield from _variables(account, what, name, found)
     except PlatformError as error:
         yield unknown(f"GitHub environments of {repository}: {error}.", _REPOSITORY)
 
@@ -450,18 +450,14 @@ def _protection(
         yield ok(f"{what} is protected")
 
 
-def _variables(
-    account: Account, what: str, name: str, role: str, found: Environment
-) -> Iterator[Finding]:
-    prefix = f"{account.project['name']}-{account.environment}"
-    arn = f"arn:aws:iam::{account.id}:role/{prefix}-ci-{role}"
-    if not _is_role(account, arn):
+def _variables(account: Account, what: str, name: str, found: Environment) -> Iterator[Finding]:
+    wanted = expected_variables(account, name)
+    if not _is_role(account, wanted["GIT_HUB_ROLE"]):
         yield ok(f"{what}: its variables come after bring-up, which makes the role of {name}")
         return
-    wanted = expected_variables(account, role, arn)
-    read = github_api.variables_read(account.root)
-    general = {"apply": "*", "plan": "*-plan", "push": name}[role]
-    absent = sorted((set(wanted) | read.get(general, set())) - set(found.variables))
+    general = {account.environment: "*", f"{account.environment}-plan": "*-plan"}.get(name, name)
+    read = github_api.variables_read(account.root).get(general, set())
+    absent = sorted((set(wanted) | read) - set(found.variables))
     other = [
         f"{variable} is {found.variables[variable]!r}, not {value!r}"
         for variable, value in wanted.items()
@@ -475,13 +471,22 @@ def _variables(
         yield ok(f"{what} has its variables")
 
 
-def expected_variables(account: Account, role: str, arn: str) -> dict[str, str]:
-    """The variables whose values follow from the tree, of the environment for this role."""
+def expected_variables(account: Account, name: str) -> dict[str, str]:
+    """Those variables of a GitHub environment whose values follow from the tree. Raises if no role
+    of this account trusts it."""
+    role = _environments(account).get(name)
+    if role is None:
+        known = ", ".join(_environments(account))
+        raise PlatformError(f"no role of {account.environment} is for {name}; there are: {known}")
+    project, environment = account.project["name"], account.environment
     region = str(account.values["primary_region"])
-    found = {"ACCOUNT": account.id, "REGION": region, "GIT_HUB_ROLE": arn}
+    found = {
+        "ACCOUNT": account.id,
+        "REGION": region,
+        "GIT_HUB_ROLE": f"arn:aws:iam::{account.id}:role/{project}-{environment}-ci-{role}",
+    }
     if role != "apply":
         return found
-    project, environment = account.project["name"], account.environment
     return found | {
         "ENVIRONMENT": environment,
         "S3_BUCKET": f"{project}-{environment}-{account.id}-{region}",
