@@ -111,15 +111,17 @@ def test_an_apply_stops_at_its_first_failure(tree: LiveTree, tmp_path: Path) -> 
     tree.commit("a unit that fails")
     bootstrap = ["backend", "bootstrap", "--working-dir", f"{region}/identity"]
     assert tree.terragrunt(*bootstrap).returncode == 0
+    identity = planned(tree, "--unit", "identity")
+    assert tree.platform("apply", "dev", "--plan", identity).returncode == 0
     done = tree.platform("apply", "dev", "--plan", planned(tree))
-    assert done.returncode == 1
+    assert done.returncode == 1, done.stdout
     assert log.read_text().split() == ["runs"]
     assert "failed: eu-central-1/fails\n" in done.stderr
     assert "not begun after that: eu-central-1/after-fails, eu-central-1/after-runs." in done.stderr
 
 
-def planned(tree: LiveTree, **environ: str) -> str:
-    done = tree.platform("plan", "dev", **environ)
+def planned(tree: LiveTree, *arguments: str, **environ: str) -> str:
+    done = tree.platform("plan", "dev", *arguments, **environ)
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.search(r"^Plan (\S+)$", done.stdout, re.MULTILINE)
     assert found, done.stdout

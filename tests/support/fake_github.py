@@ -71,8 +71,8 @@ class FakeGitHub:
                 assert branches is not None, "it is for jobs of any branch"
                 branches.append(branch.removeprefix("name="))
                 return "{}"
-            case ["variable", "set", "--env", name, "--env-file", file]:
-                pairs = [line.split("=", 1) for line in Path(file).read_text().splitlines()]
+            case ["variable", "set", "--env", name, "--env-file", _]:
+                pairs = [line.split("=", 1) for line in given.splitlines()]
                 self.environments[name].variables |= dict(pairs)
                 return ""
         raise ValueError(f"gh {' '.join(arguments)}")
@@ -130,6 +130,8 @@ import json, sys, urllib.error, urllib.request
 if sys.argv[1:] == ["auth", "token"]:
     sys.exit(print("{token}"))
 given = sys.stdin.read() if "-" in sys.argv else ""
+if "--env-file" in sys.argv:
+    given = open(sys.argv[-1]).read()
 asked = json.dumps({{"arguments": sys.argv[1:], "given": given}}).encode()
 try:
     print(urllib.request.urlopen("{address}/gh", asked).read().decode())
