@@ -74,6 +74,7 @@ def _check(
         if name not in record.allow_destroy
     ]
     reasons += _session(account, record)
+    reasons += _kept(account, record)
     if reasons:
         told = "\n".join(f"  - {reason}" for reason in reasons)
         raise Refused(f"{record.id} is not applied, and nothing was touched:\n{told}")
@@ -91,6 +92,19 @@ def _session(account: Account, record: Record) -> Iterator[str]:
             f"this session ends in {max(left, 0)} min ({ends:%H:%M} UTC), and this plan may take "
             f"{longest} min: sign in again, for longer (role-duration-seconds), then apply"
         )
+
+
+def _kept(account: Account, record: Record) -> Iterator[str]:
+    """CI's role would be stopped by its boundary half-way."""
+    role = f"{account.project['name']}-{account.environment}-ci-apply"
+    if f":assumed-role/{role}/" not in account.caller["arn"]:
+        return
+    for unit in record.applicable:
+        if unit.summary.kept:
+            yield (
+                f"{unit.unit}: {', '.join(unit.summary.kept)}: an administrator's session alone "
+                "may (docs/runbooks/ordinary-change.md)"
+            )
 
 
 def _altered(unit: UnitPlan, folder: Path) -> list[str]:

@@ -67,6 +67,26 @@ def test_how_long_an_apply_may_take(addresses: list[str], minutes: int) -> None:
     assert made.minutes == minutes
 
 
+def test_what_the_boundary_keeps_for_administrators_is_known() -> None:
+    made = changes.Summary(
+        changes=[
+            Change('aws_s3_bucket_policy.this["eu-central-1"]', "create"),
+            Change("aws_s3_bucket.this", "update", ["tags"]),
+            Change("aws_kms_key.tags", "update", ["tags", "tags_all"]),
+            Change("aws_kms_key.policy", "update", ["policy"]),
+            Change("aws_kms_key.gone", "destroy"),
+            Change("aws_kms_key.new", "create"),
+            Change("aws_ecr_registry_policy.this[0]", "update", ["policy"]),
+        ]
+    )
+    assert made.kept == [
+        'aws_s3_bucket_policy.this["eu-central-1"]',
+        "aws_kms_key.policy",
+        "aws_kms_key.gone",
+        "aws_ecr_registry_policy.this[0]",
+    ]
+
+
 def test_an_update_names_the_attributes_and_not_their_values() -> None:
     summary = changes.read(recorded("updates_a_table"))
     assert summary.changes == [

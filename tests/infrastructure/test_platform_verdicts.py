@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.platform import guard, planfiles, showing, verdicts
+from scripts.platform import applying, guard, planfiles, showing, verdicts
 from scripts.platform.accounts import Account
 from scripts.platform.changes import Change, Loss, Summary
 from scripts.platform.records import Record, UnitPlan, now
@@ -135,6 +135,26 @@ def test_a_plan_alone_may_take_no_lock() -> None:
 @pytest.mark.parametrize("value", ["-lock-timeout=60s", "-input=false", "-var=lock=x", ""])
 def test_other_arguments_are_not(value: str) -> None:
     assert list(verdicts.unlocked({"TF_CLI_ARGS": value}, value.split())) == []
+
+
+@pytest.mark.parametrize(
+    ("caller", "told"),
+    [
+        ("sts::1:assumed-role/x-dev-ci-apply/GitHubActions", True),
+        ("sts::1:assumed-role/AWSReservedSSO_Administrator/ada", False),
+        ("sts::1:assumed-role/x-dev-ci-apply-2/me", False),
+    ],
+)
+def test_ci_begins_nothing_that_its_boundary_would_stop(
+    account: Account, caller: str, told: bool
+) -> None:
+    account.__dict__["project"] = {"name": "x"}
+    account.__dict__["caller"] = {"account": "111122223333", "arn": f"arn:aws:{caller}"}
+    policy = Summary(changes=[Change("aws_s3_bucket_policy.this", "update")])
+    made = record(unit(summary=policy), unit("eu-central-1/network", Summary()))
+    reasons = list(applying._kept(account, made))
+    assert bool(reasons) is told
+    assert all(f"{UNIT}: aws_s3_bucket_policy.this: an adm" in reason for reason in reasons)
 
 
 # --- records --------------------------------------------------------------------------------
