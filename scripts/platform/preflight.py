@@ -87,6 +87,8 @@ def checks(account: Account) -> Iterator[Finding]:
         except (BotoCoreError, ClientError) as error:
             name = check.__name__.replace("_", " ")
             yield unknown(f"{name}: AWS does not tell: {error}.", _ADMINISTRATOR)
+        except PlatformError as error:
+            yield unknown(f"{check.__name__.replace('_', ' ')}: {error}.", _ADMINISTRATOR)
 
 
 def identity(account: Account) -> Iterator[Finding]:

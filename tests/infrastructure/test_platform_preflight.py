@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -325,9 +326,9 @@ def test_operators_are_there_by_their_whole_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The role of a permission set of IAM Identity Center has a path, and EKS wants it."""
-    in_account("dev")
     name = "AWSReservedSSO_Platform_0a1b"
     sso = make_role(tree, name, "/aws-reserved/sso.amazonaws.com/eu-central-1/")
+    in_account("dev")
     absent = f"arn:aws:iam::{ACCOUNT}:role/no-such-operator"
     named = [f"arn:aws:iam::{ACCOUNT}:role/{name}", sso, absent]
     monkeypatch.setitem(account.values, "operators", named)
@@ -374,18 +375,23 @@ def test_checksums_of_the_provider_are_of_three_platforms(tree: LiveTree) -> Non
 
 
 def test_committed_checksums_hold(tree: LiveTree) -> None:
-    module, unit = tree.root / "modules/identity", "live/dev/eu-central-1/identity"
+    module, unit = tree.root / "modules/identity", "live/prod/eu-central-1/identity"
     lock, cache = module / ".terraform.lock.hcl", tree.root / unit / ".terragrunt-cache"
     init = ["terraform", "init", "-backend=false", "-input=false"]
     try:
-        made = subprocess.run(init, cwd=module, env=tree.environ("dev"), capture_output=True)
+        made = subprocess.run(init, cwd=module, env=tree.environ("prod"), capture_output=True)
         assert made.returncode == 0, made.stderr
-        validate = ["run", "--working-dir", unit, "--", "validate"]
+        bootstrap = ["backend", "bootstrap", "--working-dir", unit]
+        assert tree.terragrunt(*bootstrap, profile="prod").returncode == 0
+        validate = partial(
+            tree.terragrunt, "run", "--working-dir", unit, "--", "validate", profile="prod"
+        )
         shutil.rmtree(cache, ignore_errors=True)
-        assert tree.terragrunt(*validate).returncode == 0
+        good = validate()
+        assert good.returncode == 0, good.stderr
         lock.write_text(re.sub(r'"h1:...', '"h1:AAA', lock.read_text()))
         shutil.rmtree(cache, ignore_errors=True)
-        done = tree.terragrunt(*validate)
+        done = validate()
         assert done.returncode != 0
         assert "checksums" in done.stderr
     finally:

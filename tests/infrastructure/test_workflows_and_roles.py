@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from scripts.platform.state import LONGEST_SESSION
+
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = ROOT / ".github" / "workflows"
 MODULE = ROOT / "modules" / "ci-identity"
@@ -85,6 +87,10 @@ def test_a_role_trusts_the_workflow_that_assumes_it(file: str, job: Job) -> None
 def test_a_role_trusts_no_workflow_that_does_not(of: str) -> None:
     assuming = {file for file, _, job in jobs() if session(job) and role(job["environment"]) == of}
     assert trusted(of) == assuming
+
+
+def test_a_lock_is_called_left_when_no_session_can_hold_it_any_more() -> None:
+    assert max(longest(of) for of in ("plan", "apply")) == LONGEST_SESSION.total_seconds()
 
 
 def test_an_apply_is_told_when_its_session_ends() -> None:
