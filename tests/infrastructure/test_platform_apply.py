@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -181,7 +181,7 @@ def test_who_may_write_nothing_can_plan_and_look_for_drift(tree: LiveTree) -> No
 def test_a_lock_that_somebody_left_is_told_with_its_age_and_owner(tree: LiveTree) -> None:
     s3, bucket = tree.accounts.session("dev").client("s3"), tree.state_bucket("dev")
 
-    def put(key: str, content: dict[str, object]) -> None:
+    def put(key: str, content: Mapping[str, object]) -> None:
         s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(content).encode())
 
     _apply_now(tree)
