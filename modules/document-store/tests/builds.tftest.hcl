@@ -360,9 +360,9 @@ run "two_regions" {
   }
 
   assert {
-    condition = { for name, alarm in aws_cloudwatch_metric_alarm.replication : name => [
+    condition = jsonencode({ for name, alarm in aws_cloudwatch_metric_alarm.replication : name => [
       alarm.region, alarm.namespace, alarm.metric_name, alarm.threshold, alarm.dimensions,
-      ] if startswith(alarm.region, "eu-central") } == {
+      ] if startswith(alarm.region, "eu-central") }) == jsonencode({
       "bucket-eu-central-1-to-eu-west-1" = ["eu-central-1", "AWS/S3", "ReplicationLatency", 900, {
         SourceBucket = "documents-central", DestinationBucket = "documents-west", RuleId = "to-eu-west-1"
       }]
@@ -372,7 +372,7 @@ run "two_regions" {
       "table-eu-central-1-to-eu-west-1" = ["eu-central-1", "AWS/DynamoDB", "ReplicationLatency", 60000, {
         TableName = "strongroom-dev", ReceivingRegion = "eu-west-1"
       }]
-    }
+    })
     error_message = "each way is watched, where it begins, by the rule that it has"
   }
 
