@@ -1,7 +1,7 @@
 # Everything that people and CI do with this project. `make` or `make help` lists it.
 .DEFAULT_GOAL := help
 .PHONY: help dev test lint format lock bench bench-memory load load-compare soak image ci ci-full clean \
-  doctor preflight plan show apply bring-up drift providers-lock live-local live-local-down live-local-destroy \
+  doctor preflight plan show apply bring-up drift locks providers-lock versions live-local live-local-down live-local-destroy \
   cluster-local cluster-local-destroy check-faults check-terraform check-generators check-openapi check-infrastructure check-proxies check-live check-chart check-release check-cluster check-pipelines \
   check-browser check-image check-lock openapi sbom scan pipeline install-dev install-load install-test
 
@@ -86,6 +86,12 @@ live-local-down: install-test ## stop the emulator; make live-local goes on from
 providers-lock: ## write the provider's checksums for three platforms (needs Terraform's registry)
 	@for module in modules/*/; do terraform -chdir=$$module providers lock \
 	  -platform=linux_amd64 -platform=linux_arm64 -platform=darwin_arm64 || exit 1; done
+
+locks: install-test ## who holds the state's locks, for how long, and how to free them (ENV=dev)
+	$(platform) locks $(ENV) $(ARGS)
+
+versions: install-test ## the newest image of nodes, as AWS tells an account (ENV=dev)
+	$(platform) versions $(ENV) $(ARGS)
 
 # --- a cluster: docs/cluster-local.md ---
 

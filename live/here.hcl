@@ -37,6 +37,8 @@ locals {
       "account.hcl: writable_region must be one of the environment's regions in project.hcl" = !contains(keys(local.buckets), local.account.writable_region)
       "account.hcl: only dev may be disposable"                                              = local.account.disposable && local.environment != "dev"
       "account.hcl: environment must be the name of its folder"                              = local.environment != basename(dirname(dirname(local.unit_dir)))
+      "account.hcl: release_version must be an image of kubernetes_version"                  = !startswith(local.account.release_version, "${local.account.kubernetes_version}.")
+      "account.hcl: addon_versions must name a kube-proxy of kubernetes_version"             = !startswith(lookup(local.account.addon_versions, "kube-proxy", ""), "v${local.account.kubernetes_version}.")
       "region.hcl: name must be the name of its folder"                                      = local.region.name != basename(dirname(local.unit_dir))
     } : tobool(message) if wrong
   ]

@@ -20,6 +20,4 @@ locals {
     staging = ["eu-central-1"]
     prod    = ["eu-central-1", "eu-west-1"]
   }
-
-  kubernetes_version = "1.34"
 }

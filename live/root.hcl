@@ -14,6 +14,14 @@ terraform {
   # The locks that `make providers-lock` writes are the modules'; a run adds none to the tree.
   copy_terraform_lock_file = false
 
+  # Where a module has checksums of the provider, no other provider is taken, and none is added.
+  extra_arguments "checksums" {
+    commands = ["init"]
+    arguments = fileexists("${get_parent_terragrunt_dir()}/../modules/${basename(local.here.unit)}/.terraform.lock.hcl") ? [
+      "-lockfile=readonly",
+    ] : []
+  }
+
   # Whoever calls Terragrunt itself comes by here too: what must not run is refused. See docs/platform.md.
   before_hook "guard" {
     commands = ["apply", "destroy", "import", "plan", "refresh", "state", "taint", "untaint"]
@@ -66,7 +74,9 @@ errors {
   retry "transient" {
     max_attempts       = 3
     sleep_interval_sec = 10
-    retryable_errors = [
+    # A plan alone is tried again. What an apply has begun is not in its plan any more: a second try
+    # of the same file is stale, and of a new one was reviewed by nobody.
+    retryable_errors = get_terraform_command() != "plan" ? [] : [
       "(?s).*RequestError: send request failed.*",
       "(?s).*TLS handshake timeout.*",
       "(?s).*connection reset by peer.*",

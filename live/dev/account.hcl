@@ -14,6 +14,17 @@ locals {
   # Another name only after a restore, which always makes a new table.
   table_name = "strongroom-dev"
 
+  # What the cluster runs. dev goes first: docs/runbooks/ordinary-change.md. `versions.yml` proposes
+  # the nodes' image each week; EKS upgrades a cluster by itself when standard support ends.
+  kubernetes_version = "1.36"
+  release_version    = "1.36.4-20260917"
+  addon_versions = {
+    coredns        = "v1.14.3-eksbuild.23"
+    kube-proxy     = "v1.36.0-eksbuild.25"
+    metrics-server = "v0.9.0-eksbuild.11"
+    vpc-cni        = "v1.22.4-eksbuild.3"
+  }
+
   # Who may administer the cluster: roles of this account.
   operators = ["arn:aws:iam::111122223333:role/platform-operator"]
 

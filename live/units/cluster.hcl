@@ -20,7 +20,8 @@ dependency "network" {
 
 inputs = {
   name                     = local.here.name
-  kubernetes_version       = local.here.project.kubernetes_version
+  kubernetes_version       = local.here.account.kubernetes_version
+  addon_versions           = local.here.account.addon_versions
   vpc_id                   = dependency.network.outputs.vpc_id
   private_subnet_ids       = dependency.network.outputs.private_subnet_ids
   private_access_cidrs     = [local.here.region.cidr]
@@ -30,13 +31,14 @@ inputs = {
 
   node_groups = {
     main = {
-      architecture   = local.here.account.sizing.architecture
-      instance_types = local.here.instance_types
-      capacity_type  = local.here.account.sizing.nodes.capacity_type
-      min_size       = local.here.account.sizing.nodes.min
-      desired_size   = local.here.account.sizing.nodes.desired
-      max_size       = local.here.account.sizing.nodes.max
-      disk_gib       = 50
+      architecture    = local.here.account.sizing.architecture
+      instance_types  = local.here.instance_types
+      capacity_type   = local.here.account.sizing.nodes.capacity_type
+      min_size        = local.here.account.sizing.nodes.min
+      desired_size    = local.here.account.sizing.nodes.desired
+      max_size        = local.here.account.sizing.nodes.max
+      disk_gib        = 50
+      release_version = local.here.account.release_version
     }
   }
 

@@ -1,6 +1,7 @@
 # The apply role makes and changes what live/ is made of, and reads no content of it. What it cannot
 # do, and an administrator's session can: change this module's own resources, empty a bucket (so
-# destroying an environment that holds documents), and widen the boundary.
+# destroying an environment that holds documents), widen the boundary, and whatever that keeps for
+# administrators (boundary.tf): who may reach what holds data, and the end of a key.
 
 locals {
   writes_here = {
@@ -103,11 +104,9 @@ locals {
         "ecr:CreateRepository",
         "ecr:DeleteLifecyclePolicy",
         "ecr:DeleteRepository",
-        "ecr:DeleteRepositoryPolicy",
         "ecr:PutImageScanningConfiguration",
         "ecr:PutImageTagMutability",
         "ecr:PutLifecyclePolicy",
-        "ecr:SetRepositoryPolicy",
         "ecr:TagResource",
         "ecr:UntagResource",
       ]
@@ -121,12 +120,19 @@ locals {
         "kms:CreateAlias",
         "kms:DeleteAlias",
         "kms:EnableKeyRotation",
-        "kms:PutKeyPolicy",
-        "kms:ScheduleKeyDeletion",
         "kms:TagResource",
         "kms:UntagResource",
         "kms:UpdateAlias",
         "kms:UpdateKeyDescription",
+      ]
+    }
+    cloudwatch = {
+      resources = ["arn:${local.partition}:cloudwatch:*:${local.account}:alarm:${var.name}*"]
+      actions = [
+        "cloudwatch:DeleteAlarms",
+        "cloudwatch:PutMetricAlarm",
+        "cloudwatch:TagResource",
+        "cloudwatch:UntagResource",
       ]
     }
     logs = {
@@ -241,14 +247,17 @@ locals {
       {
         # Of these AWS knows no resource: a key has no name before it is made, and a registry has
         # one policy and one list of replications.
-        Sid    = "WriteRegions"
-        Effect = "Allow"
-        Action = [
-          "ecr:DeleteRegistryPolicy",
-          "ecr:PutRegistryPolicy",
-          "ecr:PutReplicationConfiguration",
-          "kms:CreateKey",
-        ]
+        Sid      = "WriteRegions"
+        Effect   = "Allow"
+        Action   = ["ecr:PutReplicationConfiguration", "kms:CreateKey"]
+        Resource = "*"
+      },
+      {
+        # An endpoint or a cluster with private names puts its zone, which is AWS's, at our network.
+        # https://docs.aws.amazon.com/eks/latest/userguide/cluster-endpoint.html
+        Sid      = "PrivateNames"
+        Effect   = "Allow"
+        Action   = "route53:AssociateVPCWithHostedZone"
         Resource = "*"
       },
       {
@@ -265,11 +274,13 @@ locals {
         Action = [
           "s3:CreateBucket",
           "s3:DeleteBucket",
-          "s3:DeleteBucketPolicy",
-          "s3:PutBucket*",
+          "s3:PutBucketLogging",
+          "s3:PutBucketOwnershipControls",
+          "s3:PutBucketPublicAccessBlock",
+          "s3:PutBucketTagging",
+          "s3:PutBucketVersioning",
           "s3:PutEncryptionConfiguration",
           "s3:PutLifecycleConfiguration",
-          "s3:PutReplicationConfiguration",
           "s3:TagResource",
           "s3:UntagResource",
         ]
@@ -304,7 +315,7 @@ locals {
         Sid      = "State"
         Effect   = "Allow"
         Action   = ["s3:GetObject", "s3:PutObject"]
-        Resource = [local.states, local.plans]
+        Resource = [local.states, local.plans, local.records]
       },
       {
         Sid      = "Lock"
@@ -322,7 +333,7 @@ locals {
     {
       Sid      = "NoContent"
       Effect   = "Deny"
-      Action   = local.content
+      Action   = concat(local.content, ["ssm:GetParameter*"])
       Resource = "*"
     },
     {
@@ -344,7 +355,7 @@ locals {
       Sid         = "NoObjectsButState"
       Effect      = "Deny"
       Action      = concat(local.object_reads, local.object_writes)
-      NotResource = [local.states, local.locks, local.plans]
+      NotResource = [local.states, local.locks, local.plans, local.records]
     },
     {
       # Who may apply does not let itself into the cluster by that.
@@ -369,7 +380,7 @@ resource "aws_iam_role" "apply" {
   description          = "Applies what was reviewed, for jobs of the apply environment"
   assume_role_policy   = local.trust["apply"]
   permissions_boundary = aws_iam_policy.boundary.arn
-  # A cluster with its nodes takes half an hour; credentials that end half-way leave a lock behind.
+  # As long as the job that applies may take: credentials that end half-way leave a lock behind.
   max_session_duration = 2 * 3600
 }
 

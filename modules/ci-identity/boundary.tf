@@ -14,6 +14,8 @@ locals {
         Effect = "Allow"
         Action = [
           "autoscaling:*",
+          "cloudwatch:*Alarm*",
+          "cloudwatch:*Tag*",
           "cloudwatch:PutMetricData",
           "dynamodb:*",
           "ec2:*",
@@ -28,9 +30,11 @@ locals {
           "iam:List*",
           "kms:*",
           "logs:*",
+          "route53:AssociateVPCWithHostedZone",
           "s3:*",
           "servicequotas:Get*",
           "servicequotas:List*",
+          "ssm:GetParameter",
           "sts:GetCallerIdentity",
         ]
         Resource = "*"
@@ -53,6 +57,47 @@ locals {
           "${local.arn_prefix}:role/${var.name}-ci-*",
           "${local.arn_prefix}:oidc-provider/${local.issuer}",
         ]
+      },
+      {
+        # Whom a service's role trusts. A role of that name cannot be made anew with other trust, either.
+        Sid      = "ServiceRoles"
+        Effect   = "Deny"
+        Action   = ["iam:DeleteRole", "iam:UpdateAssumeRolePolicy"]
+        Resource = local.data_roles
+      },
+      {
+        # IAM compares no principals in a policy that is put, so no such policy is put at all: on what
+        # holds data, an administrator's session decides who else reaches it, where it is copied to,
+        # and when a key ends.
+        Sid    = "Administrators"
+        Effect = "Deny"
+        Action = [
+          "dynamodb:DeleteResourcePolicy",
+          "dynamodb:PutResourcePolicy",
+          "ecr:DeleteRegistryPolicy",
+          "ecr:DeleteRepositoryPolicy",
+          "ecr:PutRegistryPolicy",
+          "ecr:SetRepositoryPolicy",
+          "kms:DisableKey",
+          "kms:PutKeyPolicy",
+          "kms:ScheduleKeyDeletion",
+          "s3:CreateAccessPoint*",
+          "s3:DeleteBucketPolicy",
+          "s3:PutAccessPoint*",
+          "s3:PutBucketAcl",
+          "s3:PutBucketPolicy",
+          "s3:PutObject*Acl",
+          "s3:PutReplicationConfiguration",
+        ]
+        Resource = "*"
+      },
+      {
+        # Else a new role, which may trust anybody, would be the way to the data.
+        Sid       = "DataForItsRoles"
+        Effect    = "Deny"
+        Action    = concat(local.object_reads, local.items_read)
+        Resource  = "*"
+        Condition = { ArnNotLike = { "aws:PrincipalArn" = concat(local.data_roles, ["${local.arn_prefix}:role/${var.name}-ci-*"]) } }
       },
       {
         # No lasting credentials, no way out of the organization, no blinding of the audit: said
@@ -109,6 +154,19 @@ locals {
       },
     ]
   }
+
+  # Of workload-identity and document-store, in each region: their prefix may have the region's name.
+  data_roles = ["${local.arn_prefix}:role/${var.name}*-service", "${local.arn_prefix}:role/${var.name}*-replication-*"]
+
+  items_read = [
+    "dynamodb:BatchGetItem",
+    "dynamodb:ExportTableToPointInTime",
+    "dynamodb:GetItem",
+    "dynamodb:GetRecords",
+    "dynamodb:PartiQL*",
+    "dynamodb:Query",
+    "dynamodb:Scan",
+  ]
 
   # The actions that know the boundary of the role they are about. The others (such as
   # UpdateAssumeRolePolicy) are held to the account's own roles by their names, in apply.tf.

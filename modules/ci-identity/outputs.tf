@@ -4,7 +4,7 @@ output "permissions_boundary_arn" {
 }
 
 output "plan_role_arn" {
-  description = "ARN of the role that reads configuration and writes nothing but a lock."
+  description = "ARN of the role that reads configuration and writes nothing."
   value       = aws_iam_role.plan.arn
 }
 

@@ -1,13 +1,15 @@
-# The plan role reads the configuration of what live/ is made of, and the state. It writes nothing
-# but the lock. That is the strict reading: it cannot store a plan file either, since a job that can
-# put a file where apply takes it from can put another one there. A pull request's plan is a
-# summary; the file that is applied is made by a job of the apply environment. See README.md.
+# The plan role reads the configuration of what live/ is made of, and the state. It writes nothing,
+# not even a lock: its plans take none. Nor can it store a plan file, since a job that can put a file
+# where apply takes it from can put another one there. A pull request's plan is a summary; the file
+# that is applied is made by a job of the apply environment. See README.md.
 
 locals {
   # Lists are of no resource, and what is looked up by its id has no ARN yet: so these are of all
   # there is in the account, in its regions. None of them tells what is in a thing.
   reads = [
     "autoscaling:Describe*",
+    "cloudwatch:DescribeAlarms",
+    "cloudwatch:ListTagsForResource",
     "dynamodb:Describe*",
     "dynamodb:GetResourcePolicy",
     "dynamodb:ListTagsOfResource",
@@ -58,17 +60,21 @@ locals {
       Condition = { StringEquals = { "aws:ResourceAccount" = local.account } }
     },
     {
-      # IAM is of no region, and a bucket's region is asked of another.
+      # IAM and Route 53 are of no region, and a bucket's region is asked of another.
       Sid       = "NoOtherRegion"
       Effect    = "Deny"
-      NotAction = ["iam:*", "s3:*", "sts:*"]
+      NotAction = ["iam:*", "route53:*", "s3:*", "sts:*"]
       Resource  = "*"
       Condition = { StringNotEquals = { "aws:RequestedRegion" = sort(tolist(var.regions)) } }
     },
   ]
 
-  states = "${local.state_arn}/*.tfstate"
-  locks  = "${local.state_arn}/*.tflock"
+  states  = "${local.state_arn}/*.tfstate"
+  locks   = "${local.state_arn}/*.tflock"
+  records = "${local.state_arn}/records/*" # of applies, without values: whose a lock is
+
+  # What AWS itself publishes: which image of a node is the newest.
+  images = "arn:${local.partition}:ssm:*:*:parameter/aws/service/eks/optimized-ami/*"
 
   # What documents, secrets and logs are made of. Nothing that plans or applies has to see any of
   # it; denied, and not just left out, so that a policy added later does not open it.
@@ -88,7 +94,6 @@ locals {
     "logs:Unmask",
     "secretsmanager:BatchGetSecretValue",
     "secretsmanager:GetSecretValue",
-    "ssm:GetParameter*",
     "sts:AssumeRole",
   ]
 
@@ -120,13 +125,13 @@ locals {
         Sid      = "ReadState"
         Effect   = "Allow"
         Action   = "s3:GetObject"
-        Resource = local.states
+        Resource = [local.states, local.locks, local.records]
       },
       {
-        Sid      = "Lock"
+        Sid      = "ReadNewestImages"
         Effect   = "Allow"
-        Action   = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
-        Resource = local.locks
+        Action   = "ssm:GetParameter"
+        Resource = local.images
       },
       {
         Sid      = "NoContent"
@@ -138,22 +143,26 @@ locals {
         Sid         = "NoObjectsButState"
         Effect      = "Deny"
         Action      = local.object_reads
-        NotResource = [local.states, local.locks]
+        NotResource = [local.states, local.locks, local.records]
       },
       {
-        Sid         = "NoWritesButTheLock"
+        Sid         = "NoParametersButAwss"
         Effect      = "Deny"
-        Action      = local.object_writes
-        NotResource = local.locks
+        Action      = "ssm:GetParameter*"
+        NotResource = local.images
+      },
+      {
+        Sid      = "NoWrites"
+        Effect   = "Deny"
+        Action   = local.object_writes
+        Resource = "*"
       },
       {
         # All that is not on the lists above, in services that are not thought of here too.
-        Sid    = "NothingElse"
-        Effect = "Deny"
-        NotAction = concat(
-          local.reads, local.bucket_reads, ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"],
-        )
-        Resource = "*"
+        Sid       = "NothingElse"
+        Effect    = "Deny"
+        NotAction = concat(local.reads, local.bucket_reads, ["s3:GetObject", "ssm:GetParameter"])
+        Resource  = "*"
       },
     ]
   }
@@ -171,7 +180,7 @@ resource "aws_iam_policy" "reads" {
 resource "aws_iam_role" "plan" {
   #checkov:skip=CKV_AWS_393:it knows owner/repository alone, and takes the ids of immutable subjects for another claim
   name                 = "${var.name}-ci-plan"
-  description          = "Reads configuration and state for plans; writes nothing but the lock"
+  description          = "Reads configuration and state for plans; writes nothing"
   assume_role_policy   = local.trust["plan"]
   permissions_boundary = aws_iam_policy.boundary.arn
 }

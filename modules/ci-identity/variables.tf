@@ -88,6 +88,46 @@ variable "apply_environment" {
   }
 }
 
+variable "branch" {
+  description = "Default branch of the repository: only its workflows apply and push."
+  type        = string
+  default     = "main"
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$", var.branch))
+    error_message = "branch must be the name of one branch, without refs/heads/ and without a wildcard."
+  }
+
+  validation {
+    condition     = !startswith(var.branch, "refs/")
+    error_message = "branch must be the branch's short name, as in main, without refs/heads/."
+  }
+}
+
+variable "workflows" {
+  description = "Files in .github/workflows/ whose jobs may assume each role, in the role's environment."
+  type = object({
+    plan  = optional(set(string), ["drift.yml", "plan.yml", "promotion.yml", "versions.yml"])
+    apply = optional(set(string), ["apply.yml"])
+    push  = optional(set(string), ["release.yml"])
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition = alltrue([
+      for file in setunion(var.workflows.plan, var.workflows.apply, var.workflows.push) :
+      can(regex("^[A-Za-z0-9._-]+\\.ya?ml$", file))
+    ])
+    error_message = "workflows must name files of .github/workflows/, as in apply.yml, without a folder or a wildcard."
+  }
+
+  validation {
+    condition     = alltrue([for files in [var.workflows.plan, var.workflows.apply, var.workflows.push] : length(files) > 0])
+    error_message = "workflows must name at least one file for each role: nobody could assume a role without."
+  }
+}
+
 variable "push_environment" {
   description = "GitHub environment whose jobs may assume the push role."
   type        = string

@@ -158,6 +158,11 @@ variable "node_groups" {
   }
 
   validation {
+    condition     = alltrue([for group in var.node_groups : group.release_version == null || startswith(coalesce(group.release_version, "none"), "${var.kubernetes_version}.")])
+    error_message = "node_groups: release_version must be an image of kubernetes_version: EKS refuses nodes of another minor version than their group's."
+  }
+
+  validation {
     condition     = alltrue([for group in var.node_groups : group.release_version == null || can(regex("^1\\.[0-9]+\\.[0-9]+-[0-9]{8}$", group.release_version))])
     error_message = "node_groups: release_version must be an image release of EKS, such as 1.34.2-20260107."
   }
@@ -292,6 +297,11 @@ variable "addon_versions" {
   type        = map(string)
   default     = {}
   nullable    = false
+
+  validation {
+    condition     = startswith(lookup(var.addon_versions, "kube-proxy", "v${var.kubernetes_version}."), "v${var.kubernetes_version}.")
+    error_message = "addon_versions: kube-proxy must be of kubernetes_version: raise both in one change."
+  }
 
   validation {
     condition     = length(setsubtract(keys(var.addon_versions), ["coredns", "kube-proxy", "metrics-server", "vpc-cni"])) == 0

@@ -134,6 +134,18 @@ variable "replication_time_control" {
   nullable    = false
 }
 
+variable "alarm_topic_arns" {
+  description = "SNS topics that are told when replication falls behind, by region: of the region in which documents are written. Without one the alarm is in CloudWatch alone."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for region, arn in var.alarm_topic_arns : can(regex("^arn:aws[a-z-]*:sns:${region}:[0-9]{12}:[A-Za-z0-9_-]+$", arn))])
+    error_message = "alarm_topic_arns must be ARNs of SNS topics, each of the region that is its key: CloudWatch tells no topic elsewhere."
+  }
+}
+
 variable "access_logs" {
   description = "Where the access logs of each region's bucket go, by region: an existing bucket of the same region that lets logging.s3.amazonaws.com write. Regions that are not named keep none."
   type        = map(object({ bucket_name = string, prefix = optional(string) }))

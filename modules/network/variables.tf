@@ -87,14 +87,20 @@ variable "flow_log_retention_days" {
 }
 
 variable "interface_endpoints" {
-  description = "AWS services reached inside the VPC by an interface endpoint, as in com.amazonaws.<region>.<service>. The default is what the nodes of a private EKS cluster call. Each costs by the hour and zone; without one the traffic goes through NAT, so an empty set works too."
+  description = "AWS services reached inside the VPC by an interface endpoint, as in com.amazonaws.<region>.<service>. The default is what the nodes of a private EKS cluster call, but for EKS itself, whose endpoint would hide the clusters' issuers. Each costs by the hour and zone; without one the traffic goes through NAT, so an empty set works too."
   type        = set(string)
-  default     = ["ec2", "ecr.api", "ecr.dkr", "eks", "eks-auth", "logs", "sts"]
+  default     = ["ec2", "ecr.api", "ecr.dkr", "logs", "sts"]
   nullable    = false
 
   validation {
     condition     = alltrue([for service in var.interface_endpoints : can(regex("^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", service)) && !startswith(service, "com.amazonaws")])
     error_message = "interface_endpoints must be short service names such as \"ecr.api\" or \"sts\", without the prefix com.amazonaws.<region>."
+  }
+
+  validation {
+    # https://docs.aws.amazon.com/eks/latest/userguide/enable-iam-roles-for-service-accounts.html
+    condition     = length(setintersection(var.interface_endpoints, ["eks", "eks-auth"])) == 0
+    error_message = "interface_endpoints must not name eks or eks-auth: the private zone of the first answers for all of *.eks.<region>.amazonaws.com, and has no oidc.eks.<region>.amazonaws.com, the issuer of the clusters' service accounts; the second is for pod identities, which nothing here has."
   }
 
   validation {

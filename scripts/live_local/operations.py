@@ -156,9 +156,9 @@ class Operations:
         principal = f"arn:aws:iam::{self.accounts.account_ids[profile]}:root"
         statement = {"Effect": "Allow", "Principal": {"AWS": principal}, "Action": "sts:AssumeRole"}
         trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-        for name in tree.operators(profile):
+        for path, name in tree.operators(profile):
             try:
-                iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)
+                iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=trust)
             except ClientError as error:
                 if error.response["Error"]["Code"] != "EntityAlreadyExists":
                     raise

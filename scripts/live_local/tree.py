@@ -17,7 +17,7 @@ _REGIONS = ("eu-central-1", "eu-west-1")
 
 _ACCOUNT_ID = re.compile(r"""^\s*account_id\s*=\s*"(\d{12})"\s*(#.*)?$""", re.MULTILINE)
 _DISPOSABLE = re.compile(r"^\s*disposable\s*=\s*true\b", re.MULTILINE)
-_ROLE = re.compile(r'"arn:aws:iam::\d{12}:role/([\w+=,.@-]+)"')
+_ROLE = re.compile(r'"arn:aws:iam::\d{12}:role(/(?:[\w+=,.@-]+/)*)([\w+=,.@-]+)"')
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ def disposable(environment: str, live: Path = LIVE) -> bool:
     return bool(_DISPOSABLE.search(_account_file(live, environment)))
 
 
-def operators(environment: str, live: Path = LIVE) -> list[str]:
-    """Names of the roles that `account.hcl` expects to be there."""
+def operators(environment: str, live: Path = LIVE) -> list[tuple[str, str]]:
+    """Path and name of each role that `account.hcl` expects to be there: `/` and `operator`."""
     return sorted(set(_ROLE.findall(_account_file(live, environment))))
 
 

@@ -62,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     planned.add_argument(
         "--preview", action="store_true", help="allow stand-ins for outputs; nothing is stored"
     )
+    planned.add_argument(
+        "--read-only",
+        action="store_true",
+        help="take no lock and store nothing in the account: for a pull request",
+    )
     planned.add_argument("--markdown", action="store_true", help="print it for a pull request")
     _allow_destroy(planned)
     _lock_timeout(planned)
@@ -94,7 +99,20 @@ def _parser() -> argparse.ArgumentParser:
     drifted.add_argument("environments", nargs="*", metavar="ENV", help="folders of live/")
     drifted.add_argument("--all", action="store_true", help="every environment")
     drifted.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
-    _lock_timeout(drifted)
+
+    moved = command(
+        "versions",
+        _versions,
+        "the newest image of nodes, and moving to it (dev first, the others a week later)",
+    )
+    moved.add_argument(
+        "--move-to", metavar="RELEASE", help="write it into every account.hcl, and ask AWS nothing"
+    )
+
+    told = command("variables", _variables, "what a GitHub environment must know, as NAME=VALUE")
+    told.add_argument(
+        "--of", metavar="NAME", help="GitHub's name for it: ENV-plan or release (else ENV)"
+    )
 
     command("locks", _locks, "who holds the state's locks, and how to take a dead one away")
 
@@ -166,6 +184,7 @@ def _plan(options: argparse.Namespace) -> int:
         options.unit,
         preview=options.preview,
         allow_destroy=options.allow_destroy,
+        read_only=options.read_only,
         lock_timeout=options.lock_timeout,
     )
     _print(account, planned.record, markdown=options.markdown)
@@ -173,7 +192,7 @@ def _plan(options: argparse.Namespace) -> int:
     if planned.errors:
         print(f"\n{planned.errors}", file=sys.stderr)
         return 1
-    if planned.record.applicable and not options.preview:
+    if planned.record.applicable and not options.preview and not options.read_only:
         again = "".join(f" --allow-destroy '{name}'" for name in planned.record.allow_destroy)
         print(
             f"\nReviewed? python -m scripts.platform apply {account.environment} "
@@ -241,9 +260,7 @@ def _drift(options: argparse.Namespace) -> int:
     named = accounts.environments(root) if options.all else options.environments
     if not named:
         raise PlatformError("name environments, or --all")
-    reports = [
-        drift.look(accounts.Account.named(root, name), options.lock_timeout) for name in named
-    ]
+    reports = [drift.look(accounts.Account.named(root, name)) for name in named]
     print("\n".join(report.text() for report in reports))
     if options.json:
         content = json.dumps([report.as_json() for report in reports], indent=2)
@@ -260,6 +277,28 @@ def _locks(options: argparse.Namespace) -> int:
     account.check_identity()
     held = state.locks(account)
     print("\n".join(lock.tell(account) for lock in held) or "no lock is held")
+    return 0
+
+
+def _versions(options: argparse.Namespace) -> int:
+    from scripts.platform import versions
+
+    account = _account(options)
+    if options.move_to is None:
+        account.check_identity()
+        print(f"release_version={versions.newest_image(account)}")
+        return 0
+    moved = versions.move_images(account.root, options.move_to)
+    print("\n".join(f"{name}: {release}" for name, release in moved.items()) or "nothing moves")
+    return 0
+
+
+def _variables(options: argparse.Namespace) -> int:
+    from scripts.platform import preflight
+
+    account = _account(options)
+    values = preflight.expected_variables(account, options.of or account.environment)
+    print("\n".join(f"{name}={value}" for name, value in values.items()))
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,10 @@ from scripts.platform.errors import PlatformError, Refused
 
 if TYPE_CHECKING:
     import boto3
+
+
+# Where `AWS_CREDENTIAL_EXPIRATION` is not set: the output of GitHub's action, see apply.yml.
+SESSION_ENDS = "STRONGROOM_SESSION_ENDS"
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,19 @@ class Account:
 
         config = Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 3})
         return self.session.client(service, region_name=region, config=config)  # type: ignore[call-overload]
+
+    @property
+    def session_ends(self) -> datetime.datetime | None:
+        """When credentials end that nothing renews: those that the shell has in variables. None
+        where nobody says so, and for a profile's, which every tool renews by itself."""
+        told = os.environ.get(SESSION_ENDS) or os.environ.get("AWS_CREDENTIAL_EXPIRATION")
+        if not told or self.environ.get("AWS_PROFILE"):
+            return None
+        try:
+            ends = datetime.datetime.fromisoformat(told.strip('"'))  # GitHub's output has quotes
+        except ValueError as error:
+            raise PlatformError(f"{told!r} is no time at which a session ends: {error}") from error
+        return ends if ends.tzinfo else ends.replace(tzinfo=datetime.UTC)
 
     @cached_property
     def caller(self) -> dict[str, str]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import re
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from scripts.platform import git, planfiles, state, terragrunt, verdicts
 from scripts.platform.accounts import Account
 from scripts.platform.errors import PlatformError, Refused
 from scripts.platform.planning import Planned, plan, say
-from scripts.platform.records import RECORD, Record, Store, UnitPlan, now
+from scripts.platform.records import APPLIED, APPLYING, RECORD, Record, Store, UnitPlan, now
 
 # Read by `guard`, which Terragrunt runs before each apply: see live/root.hcl.
 RECORD_VARIABLE = "STRONGROOM_RECORD"
+
+# What GitHub tells a job of itself.
+_RUN = ("SERVER_URL", "REPOSITORY", "RUN_ID")
 
 _EXISTS = re.compile(r"AlreadyExists|AlreadyOwnedByYou|ResourceInUse|already exists", re.IGNORECASE)
 
@@ -39,6 +43,7 @@ def apply(
         units = [unit.unit for unit in record.applicable]
         say(f"applying {', '.join(units) or 'nothing'} in {account.environment} as {arn}")
         if units:
+            _note_start(store, record, arn, units)
             run = _run(account, units, files, lock_timeout)
             _note(store, record, arn, run)
             _raise_failure(account, run)
@@ -68,9 +73,38 @@ def _check(
         for name in allow_destroy
         if name not in record.allow_destroy
     ]
+    reasons += _session(account, record)
+    reasons += _kept(account, record)
     if reasons:
         told = "\n".join(f"  - {reason}" for reason in reasons)
         raise Refused(f"{record.id} is not applied, and nothing was touched:\n{told}")
+
+
+def _session(account: Account, record: Record) -> Iterator[str]:
+    """An apply that loses its session half-way saves no state and lets no lock go."""
+    ends = account.session_ends
+    longest = max((unit.summary.minutes for unit in record.applicable), default=0)
+    if ends is None or not longest:
+        return
+    left = int((ends - now()).total_seconds()) // 60
+    if left < longest:
+        yield (
+            f"this session ends in {max(left, 0)} min ({ends:%H:%M} UTC), and this plan may take "
+            f"{longest} min: sign in again, for longer (role-duration-seconds), then apply"
+        )
+
+
+def _kept(account: Account, record: Record) -> Iterator[str]:
+    """CI's role would be stopped by its boundary half-way."""
+    role = f"{account.project['name']}-{account.environment}-ci-apply"
+    if f":assumed-role/{role}/" not in account.caller["arn"]:
+        return
+    for unit in record.applicable:
+        if unit.summary.kept:
+            yield (
+                f"{unit.unit}: {', '.join(unit.summary.kept)}: an administrator's session alone "
+                "may (docs/runbooks/ordinary-change.md)"
+            )
 
 
 def _altered(unit: UnitPlan, folder: Path) -> list[str]:
@@ -96,6 +130,15 @@ def _run(account: Account, units: list[str], files: Path, lock_timeout: str) -> 
     )
 
 
+def _note_start(store: Store, record: Record, arn: str, units: list[str]) -> None:
+    """Beside the plan, before anything is touched: whose run it is, should it be killed."""
+    run = {name: os.environ.get(f"GITHUB_{name}") for name in _RUN}
+    note = {"applied_by": arn, "begun": now().isoformat(), "units": units}
+    if all(run.values()):
+        note["run"] = "{SERVER_URL}/{REPOSITORY}/actions/runs/{RUN_ID}".format(**run)
+    store.note(record, APPLYING, (json.dumps(note, indent=2) + "\n").encode())
+
+
 def _note(store: Store, record: Record, arn: str, run: terragrunt.Run) -> None:
     """Beside the plan: who applied it, when, and how it went."""
     note = {
@@ -104,7 +147,7 @@ def _note(store: Store, record: Record, arn: str, run: terragrunt.Run) -> None:
         "results": run.results,
         "allow_destroy": record.allow_destroy,
     }
-    store.note(record, "applied.json", (json.dumps(note, indent=2) + "\n").encode())
+    store.note(record, APPLIED, (json.dumps(note, indent=2) + "\n").encode())
 
 
 def _raise_failure(account: Account, run: terragrunt.Run) -> None:
@@ -116,7 +159,12 @@ def _raise_failure(account: Account, run: terragrunt.Run) -> None:
             "Something is there that the state does not know: a run was killed before it had "
             "written down what it made. docs/runbooks/stuck-lock.md tells how to import it."
         )
-    raise PlatformError("\n".join([f"failed: {', '.join(run.failed)}", run.errors, *hints]))
+    begun = [unit for unit in run.failed if run.results[unit] not in terragrunt.NOT_BEGUN]
+    rest = [unit for unit in run.failed if unit not in begun]
+    told = [f"failed: {', '.join(begun or rest)}"]
+    if begun and rest:
+        told.append(f"not begun after that: {', '.join(rest)}. Plan again: this plan is spent.")
+    raise PlatformError("\n".join([*told, run.errors, *hints]))
 
 
 # --- the first time -----------------------------------------------------------------------------
@@ -168,3 +216,6 @@ def _see_to_bucket(account: Account) -> None:
         say(f"making the state bucket {account.backend['bucket']}")
         terragrunt.bootstrap(account.folder / next(iter(account.units)), account.environ)
     state.require_bucket(account)
+    if not state.plans_expire(account):
+        say(f"plan files expire after {state.PLAN_DAYS} days")
+        state.expire_plans(account)

@@ -30,6 +30,28 @@ STATEFUL = {
     "aws_ssm_parameter": "a parameter",
 }
 
+# How long AWS may take to make or change what is slow, in minutes.
+_SLOW = {
+    "aws_dynamodb_table": 15,
+    "aws_eks_addon": 10,
+    "aws_eks_cluster": 30,
+    "aws_eks_node_group": 30,
+}
+_ALL_ELSE = 10
+_TYPE = re.compile(r"(?:^|\.)(aws_\w+)\.\w")
+
+# What the boundary keeps for an administrator's session: modules/ci-identity/boundary.tf.
+_KEPT = {
+    "aws_dynamodb_resource_policy",
+    "aws_ecr_registry_policy",
+    "aws_ecr_repository_policy",
+    "aws_kms_key_policy",
+    "aws_s3_access_point",
+    "aws_s3_bucket_acl",
+    "aws_s3_bucket_policy",
+    "aws_s3_bucket_replication_configuration",
+}
+
 # An attribute that protects data: what it is when it does.
 _PROTECTIONS = {
     "deletion_protection": True,
@@ -88,6 +110,17 @@ class Summary:
     def empty(self) -> bool:
         return not self.changes and not self.outputs
 
+    @property
+    def minutes(self) -> int:
+        """How long its apply may take: one after the other what is slow, and the rest beside it."""
+        types = {found[1] for change in self.changes if (found := _TYPE.search(change.address))}
+        return _ALL_ELSE + sum(_SLOW.get(type_, 0) for type_ in types)
+
+    @property
+    def kept(self) -> list[str]:
+        """Addresses of what no role of CI may change, whatever else it may."""
+        return [change.address for change in self.changes if _is_kept(change)]
+
     def counts(self) -> dict[str, int]:
         actions = [change.action for change in self.changes]
         return {action: actions.count(action) for action in ORDER if action in actions}
@@ -105,6 +138,13 @@ class Summary:
             stored["outputs"],
             stored["complete"],
         )
+
+
+def _is_kept(change: Change) -> bool:
+    found = _TYPE.search(change.address)
+    if found and found[1] == "aws_kms_key":
+        return change.action in ("destroy", "replace") or "policy" in change.attributes
+    return bool(found and found[1] in _KEPT)
 
 
 def read(plan: dict[str, Any]) -> Summary:

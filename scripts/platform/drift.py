@@ -24,10 +24,11 @@ class Drift:
     drifted: dict[str, Summary] = field(default_factory=dict)
     same: list[str] = field(default_factory=list)
     unplanned: dict[str, str] = field(default_factory=dict)  # with the end of what was said
+    abandoned: list[str] = field(default_factory=list)  # locks that outlived every session
 
     @property
     def found(self) -> bool:
-        return bool(self.drifted)
+        return bool(self.drifted or self.abandoned)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -48,10 +49,12 @@ class Drift:
             if summary.outputs:
                 lines.append(f"    outputs {', '.join(summary.outputs)}")
         lines += [f"  {unit}: could not be planned: {why}" for unit, why in self.unplanned.items()]
+        lines += [f"  {told}" for told in self.abandoned]
         return "\n".join(lines)
 
 
-def look(account: Account, lock_timeout: str = "60s") -> Drift:
+def look(account: Account) -> Drift:
+    """A plan of every unit, which takes no lock: an apply need not wait for a look."""
     account.check_identity()
     state.require_bucket(account)
     say(f"planning {len(account.units)} units of {account.environment} ({account.id})")
@@ -59,7 +62,7 @@ def look(account: Account, lock_timeout: str = "60s") -> Drift:
         run = terragrunt.run_all(
             account.folder,
             account.units,
-            ["plan", "-input=false", "-detailed-exitcode", f"-lock-timeout={lock_timeout}"],
+            ["plan", "-input=false", "-detailed-exitcode", "-lock=false"],
             options=["--out-dir", work, "--json-out-dir", work],
             environ=account.environ,
             progress=say,
@@ -78,6 +81,7 @@ def look(account: Account, lock_timeout: str = "60s") -> Drift:
         {unit: summary for unit, summary in found.items() if not summary.empty},
         [unit for unit, summary in found.items() if summary.empty],
         {unit: _why(unit, run.errors) for unit in run.failed},
+        [lock.tell(account) for lock in state.locks(account) if lock.abandoned],
     )
 
 

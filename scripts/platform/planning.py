@@ -34,9 +34,11 @@ def plan(
     *,
     preview: bool = False,
     allow_destroy: Collection[str] = (),
+    read_only: bool = False,
     lock_timeout: str = "60s",
 ) -> Planned:
-    """A preview may see mock outputs, and is not stored."""
+    """A preview may see mock outputs, and is not stored. A plan that is `read_only` takes no lock
+    and stays on this machine: the account is written to in nothing."""
     arn = account.check_identity()
     state.require_bucket(account)
     chosen = chosen_units(account, units)
@@ -44,12 +46,13 @@ def plan(
     store.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     files = Path(tempfile.mkdtemp(prefix=".making-", dir=store.folder))
     try:
+        lock = "-lock=false" if read_only else f"-lock-timeout={lock_timeout}"
         commit, clean = git.commit(account.root), not git.uncommitted(account.root)
         say(f"planning {len(chosen)} units of {account.environment} ({account.id}) as {arn}")
         run = terragrunt.run_all(
             account.folder,
             chosen,
-            ["plan", "-input=false", f"-lock-timeout={lock_timeout}"],
+            ["plan", "-input=false", lock],
             options=["--out-dir", str(files), "--json-out-dir", str(files)],
             environ=account.environ | ({"STRONGROOM_PREVIEW": "yes"} if preview else {}),
             log=files / "terragrunt.log",
@@ -59,7 +62,7 @@ def plan(
         record = _record(account, arn, commit, clean, _plans(account, chosen, run, files), run)
         if allow_destroy:
             record = dataclasses.replace(record, allow_destroy=sorted(allow_destroy))
-        stored = _store(store, record, files, preview)
+        stored = _store(store, record, files, preview=preview, read_only=read_only)
         return Planned(record, _failures(account, run, record), stored)
     finally:
         shutil.rmtree(files, ignore_errors=True)
@@ -130,7 +133,7 @@ def _failures(account: Account, run: terragrunt.Run, record: Record) -> str:
     )
 
 
-def _store(store: Store, record: Record, files: Path, preview: bool) -> str:
+def _store(store: Store, record: Record, files: Path, *, preview: bool, read_only: bool) -> str:
     if preview:
         return "not stored: it is a preview, and may hold mock outputs"
     if not record.failed:
@@ -138,6 +141,8 @@ def _store(store: Store, record: Record, files: Path, preview: bool) -> str:
     for unit in record.failed:
         shutil.rmtree(files / unit, ignore_errors=True)  # what Terraform leaves of a failed plan
     kept = store.keep(record, files)
+    if read_only:
+        return f"in {kept} alone: it was made without writing to the account"
     refused = store.upload(record.id)
     if refused:
         return f"in {kept} alone: the bucket took it not ({refused})"

@@ -21,8 +21,11 @@ from scripts.platform import changes, planfiles
 from scripts.platform.accounts import Account
 from scripts.platform.changes import Summary
 from scripts.platform.errors import PlatformError, Refused
+from scripts.platform.state import PLANS, RECORDS
 
 RECORD = "record.json"
+APPLYING = "applying.json"  # who began, when, and in which run
+APPLIED = "applied.json"  # who ended, and how
 _SHORT = 12
 
 
@@ -121,7 +124,8 @@ def now() -> datetime.datetime:
 
 
 class Store:
-    """Where plans are: below .dev/plans/ here, and below plans/ in the account's state bucket."""
+    """Where plans are: below .dev/plans/ here, and in the account's state bucket: what holds values
+    below plans/, which expires, and what tells of it below records/, which stays."""
 
     def __init__(self, account: Account) -> None:
         self._account = account
@@ -165,11 +169,15 @@ class Store:
     def _s3(self) -> Any:
         return self._account.client("s3", self._account.backend["region"])
 
-    def _prefix(self, id_: str) -> str:
+    def _folder(self, id_: str) -> str:
         commit, _, digest = id_.partition("-")
         if len(commit) != _SHORT or len(digest) != _SHORT:
             raise PlatformError(f"{id_!r} is no plan's id; `plan` prints it, and `show` does")
-        return f"plans/{commit}/{digest}/"
+        return f"{commit}/{digest}/"
+
+    def _key(self, id_: str, name: str) -> str:
+        kept = name in (RECORD, APPLYING, APPLIED)
+        return f"{RECORDS if kept else PLANS}{self._folder(id_)}{name}"
 
     def upload(self, id_: str) -> str | None:
         """Store it in the bucket too; if that is refused, why."""
@@ -184,18 +192,19 @@ class Store:
     def _put(self, id_: str, name: str, content: bytes) -> None:
         self._s3.put_object(
             Bucket=self._account.backend["bucket"],
-            Key=self._prefix(id_) + name,
+            Key=self._key(id_, name),
             Body=content,
             ServerSideEncryption="AES256",
         )
 
     def _stored(self, id_: str) -> Iterator[tuple[str, bytes]]:
-        bucket, prefix = self._account.backend["bucket"], self._prefix(id_)
-        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        for page in pages:
-            for found in page.get("Contents", []):
-                answer = self._s3.get_object(Bucket=bucket, Key=found["Key"])
-                yield found["Key"].removeprefix(prefix), answer["Body"].read()
+        bucket = self._account.backend["bucket"]
+        listing = self._s3.get_paginator("list_objects_v2")
+        for prefix in (RECORDS + self._folder(id_), PLANS + self._folder(id_)):
+            for page in listing.paginate(Bucket=bucket, Prefix=prefix):
+                for found in page.get("Contents", []):
+                    answer = self._s3.get_object(Bucket=bucket, Key=found["Key"])
+                    yield found["Key"].removeprefix(prefix), answer["Body"].read()
 
     # --- both -------------------------------------------------------------------------------
 

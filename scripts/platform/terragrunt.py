@@ -25,6 +25,15 @@ _PROGRESS = re.compile(
 )
 _ID = re.compile(r" \[id=[^]]*\]")
 
+# Of a plan that fails one wants to know of all the others. An apply stops: what comes after a
+# failed unit was reviewed for a world in which it had succeeded, and a second try of the same plan
+# file is stale as soon as the first has written anything.
+_GO_ON = ("--queue-ignore-errors",)
+_STOP = ("--fail-fast", "--no-auto-retry")
+
+# Results of units that came after one that failed.
+NOT_BEGUN = ("early exit", "excluded", "did not run")
+
 Progress = Callable[[str], None]
 
 
@@ -81,14 +90,17 @@ def run_all(
     log: Path | None = None,
     progress: Progress = lambda line: None,
 ) -> Run:
-    """`run --all` over these units alone. What it prints goes to the log; a plan holds values."""
+    """`run --all` over these units alone. What it prints goes to the log; a plan holds values.
+    After a failure a plan goes on with the other units; whatever else ends those that run, and
+    begins no more."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as work:
         report = Path(work) / "report.json"
         filters = [word for unit in units for word in ("--filter", f"{{./{unit}}}")]
         call = [
             *("terragrunt", "run", "--all", *_QUIET, "--summary-disable"),
-            *("--queue-ignore-errors", "--working-dir", str(folder), "--report-file", str(report)),
+            *(_GO_ON if next(iter(command)) == "plan" else _STOP),
+            *("--working-dir", str(folder), "--report-file", str(report)),
             *filters,
             *options,
             "--",

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 OLDEST = datetime.timedelta(hours=24)
 
-# The lock is on unless somebody turns it off; there is no good use for the flag.
+# The lock is on unless somebody turns it off. A plan alone may: it writes no state, and a plan that
+# another apply has overtaken is refused by Terraform as stale.
 _UNLOCKED = re.compile(r"(^|\s)--?lock(=|\s|$)")
 
 
@@ -114,9 +115,11 @@ def _careful(summary: Summary) -> Iterator[str]:
 
 
 def unlocked(environ: Mapping[str, str], arguments: Collection[str] = ()) -> Iterator[str]:
-    """Where somebody says that the state's lock be not taken."""
+    """Where somebody says that the state's lock be not taken, by a command that writes state."""
     for name, value in environ.items():
-        if name.startswith("TF_CLI_ARGS") and _UNLOCKED.search(value):
+        writes = name.startswith("TF_CLI_ARGS") and name != "TF_CLI_ARGS_plan"
+        if writes and _UNLOCKED.search(value):
             yield f"{name} turns the state's lock off: unset {name}"
-    if any(_UNLOCKED.search(argument) for argument in arguments):
+    plans = next(iter(arguments), None) == "plan"
+    if not plans and any(_UNLOCKED.search(argument) for argument in arguments):
         yield "-lock turns the state's lock off: leave it away"

@@ -331,6 +331,8 @@ def test_the_roles_are_those_of_the_environments_that_aws_trusts() -> None:
         ("base-image", "base-image"): "github-app",
         ("promote", "promote"): "github-app",
         ("release", "dev"): "github-app",
+        ("versions", "ask"): "dev-plan",
+        ("versions", "propose"): "github-app",
     }
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,9 @@ REGION = "eu-central-1"
 ISSUER = "token.actions.githubusercontent.com"
 REPOSITORY = "example-org@1000001/strongroom@2000002"
 ENVIRONMENT = {"plan": "dev-plan", "apply": "dev", "push": "release"}
+WORKFLOW = {"plan": "plan.yml", "apply": "apply.yml", "push": "release.yml"}
+MAIN = "refs/heads/main"
+PULL = "refs/pull/7/merge"
 NAME = "strongroom-ci-test"
 STATE = f"{NAME}-tfstate"
 STATE_KEY = f"{REGION}/registry/terraform.tfstate"
@@ -66,7 +70,7 @@ class Role:
     def may(self, action: str, resource: str = "*", **context: str | list[str]) -> bool:
         """By its policies alone. A key is spelled with `__` for its colon."""
         keys = {key.replace("__", ":"): value for key, value in context.items()}
-        keys = {"aws:RequestedRegion": REGION, **keys}
+        keys = {"aws:RequestedRegion": REGION, "aws:PrincipalArn": self.arn, **keys}
         return iam.allowed(Request(action, resource, keys), self.identity, self.boundary)
 
 
@@ -98,12 +102,28 @@ def permitted(call: Callable[..., object], *arguments: object) -> None:
     assert code not in REFUSED
 
 
-def claims(subject: str | None, audience: str | None = "sts.amazonaws.com") -> dict[str, str]:
-    given = {"sub": subject, "aud": audience}
-    return {
+def claims(role: str, **changed: str | None) -> dict[str, str]:
+    """Of a job that may have the role, but for what is changed, or (None) left out. Of these STS
+    does not compare `repository_owner_id`, `event_name` and the like."""
+    environment, ref = ENVIRONMENT[role], PULL if role == "plan" else MAIN
+    given: dict[str, str | None] = {
         "iss": f"https://{ISSUER}",
-        **{name: value for name, value in given.items() if value is not None},
+        "aud": "sts.amazonaws.com",
+        "sub": f"repo:{REPOSITORY}:environment:{environment}",
+        "environment": environment,
+        "ref": ref,
+        "repository": "example-org/strongroom",
+        "repository_id": "2000002",
+        "repository_owner_id": "1000001",
+        "job_workflow_ref": _workflow(WORKFLOW[role], ref),
+        "workflow": WORKFLOW[role].removesuffix(".yml"),
+        **changed,
     }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _workflow(file: str, ref: str, repository: str = "example-org/strongroom") -> str:
+    return f"{repository}/.github/workflows/{file}@{ref}"
 
 
 def variables(arns: list[str], **more: Any) -> dict[str, Any]:
@@ -138,10 +158,10 @@ def account(accounts: EmulatedAccounts, terraform_module: Module) -> Iterator[Ac
             accounts,
             administrator,
             outputs[f"{role}_role_arn"],
-            f"repo:{REPOSITORY}:environment:{environment}",
+            claims(role),
             outputs["permissions_boundary_arn"],
         )
-        for role, environment in ENVIRONMENT.items()
+        for role in ENVIRONMENT
     }
     yield Account(
         accounts,
@@ -190,7 +210,7 @@ def _role(
     accounts: EmulatedAccounts,
     administrator: boto3.Session,
     arn: str,
-    subject: str,
+    given: dict[str, str],
     boundary_arn: str,
 ) -> Role:
     """With its policies as the account holds them, not as the module meant them."""
@@ -208,7 +228,7 @@ def _role(
     assert role["PermissionsBoundary"]["PermissionsBoundaryArn"] == boundary_arn
     return Role(
         arn,
-        accounts.assume_with_token(arn, claims(subject)),
+        accounts.assume_with_token(arn, given),
         _document(role["AssumeRolePolicyDocument"]),
         [*(_document(policy) for policy in inline), *attached],
         managed(administrator, boundary_arn),
@@ -270,7 +290,7 @@ def test_a_role_is_not_for(account: Account, role: str, stranger: str) -> None:
     environment = ENVIRONMENT[role]
     template = STRANGERS[stranger]
     subject = template and template.format(environment=environment, ENVIRONMENT=environment.upper())
-    given = claims(subject)
+    given = claims(role, sub=subject)
     refused(lambda: account.accounts.assume_with_token(account.roles[role].arn, given))
     assert not _trusted(account, role, given)
 
@@ -278,7 +298,15 @@ def test_a_role_is_not_for(account: Account, role: str, stranger: str) -> None:
 @pytest.mark.parametrize("role", ENVIRONMENT)
 def test_a_role_is_for_no_other_environments_job(account: Account, role: str) -> None:
     for other in {*ENVIRONMENT.values()} - {ENVIRONMENT[role]}:
-        given = claims(f"repo:{REPOSITORY}:environment:{other}")
+        # Whichever of the two claims says so, one is enough.
+        for changed in (
+            {"sub": f"repo:{REPOSITORY}:environment:{other}"},
+            {"environment": other},
+        ):
+            given = claims(role, **changed)
+            refused(account.accounts.assume_with_token, account.roles[role].arn, given)
+            assert not _trusted(account, role, given)
+        given = claims(role, sub=f"repo:{REPOSITORY}:environment:{other}", environment=other)
         refused(account.accounts.assume_with_token, account.roles[role].arn, given)
         assert not _trusted(account, role, given)
 
@@ -288,15 +316,14 @@ def test_a_role_is_for_no_other_environments_job(account: Account, role: str) ->
     "audience", ["https://github.com/example-org", "sts.amazonaws.com.cn", None]
 )
 def test_a_role_is_for_no_other_audience(account: Account, role: str, audience: str | None) -> None:
-    given = claims(f"repo:{REPOSITORY}:environment:{ENVIRONMENT[role]}", audience)
+    given = claims(role, aud=audience)
     refused(lambda: account.accounts.assume_with_token(account.roles[role].arn, given))
     assert not _trusted(account, role, given)
 
 
 @pytest.mark.parametrize("role", ENVIRONMENT)
 def test_a_role_is_for_no_other_issuer(account: Account, role: str) -> None:
-    given = claims(f"repo:{REPOSITORY}:environment:{ENVIRONMENT[role]}")
-    given["iss"] = "https://token.actions.example.com"
+    given = claims(role, iss="https://token.actions.example.com")
     refused(lambda: account.accounts.assume_with_token(account.roles[role].arn, given))
 
 
@@ -307,7 +334,7 @@ def test_a_role_is_for_no_user_of_the_account(account: Account, role: str) -> No
 
 @pytest.mark.parametrize("role", ENVIRONMENT)
 def test_a_role_is_for_its_environment(account: Account, role: str) -> None:
-    given = claims(f"repo:{REPOSITORY}:environment:{ENVIRONMENT[role]}")
+    given = claims(role)
     session = account.accounts.assume_with_token(account.roles[role].arn, given)
     assert NAME in session.client("sts").get_caller_identity()["Arn"]
     assert _trusted(account, role, given)
@@ -317,13 +344,75 @@ def test_the_old_subject_holds_where_it_was_chosen(
     accounts: EmulatedAccounts, terraform_module: Module
 ) -> None:
     made = terraform_module("ci-identity", variables([], immutable_subject=False), "staging")
+    old = "repo:example-org/strongroom:environment:dev"
     try:
         role = made.apply()["apply_role_arn"]
-        new = claims(f"repo:{REPOSITORY}:environment:dev")
-        refused(lambda: accounts.assume_with_token(role, new))
-        accounts.assume_with_token(role, claims("repo:example-org/strongroom:environment:dev"))
+        refused(lambda: accounts.assume_with_token(role, claims("apply")))
+        # Names can be taken over; the id cannot.
+        taken_over = claims("apply", sub=old, repository_id="88")
+        refused(lambda: accounts.assume_with_token(role, taken_over))
+        accounts.assume_with_token(role, claims("apply", sub=old))
     finally:
         made.destroy()
+
+
+def _other(file: str, ref: str = MAIN) -> dict[str, str | None]:
+    return {"job_workflow_ref": _workflow(file, ref)}
+
+
+# What a subject does not tell: GitHub's environment is named by whoever writes a workflow.
+ELSEWHERE: dict[str, dict[str, str | None]] = {
+    "another branch": {"ref": "refs/heads/feature"},
+    "a tag": {"ref": "refs/tags/main"},
+    "a branch that begins so": {"ref": "refs/heads/main2"},
+    "no ref": {"ref": None},
+    "another workflow of ours": _other("ci.yml"),
+    "a workflow of another branch": _other("apply.yml", "refs/heads/feature"),
+    "a workflow of another repository": {
+        "job_workflow_ref": _workflow("apply.yml", MAIN, "somebody/strongroom")
+    },
+    "no workflow": {"job_workflow_ref": None},
+    "another environment": {"environment": "other"},
+    "no environment": {"environment": None},
+    "a repository that took over the name": {"repository_id": "88"},
+    "no repository": {"repository_id": None},
+}
+
+
+@pytest.mark.parametrize("role", ["apply", "push"])
+@pytest.mark.parametrize("place", ELSEWHERE)
+def test_what_applies_and_pushes_is_mains_workflow_alone(
+    account: Account, role: str, place: str
+) -> None:
+    given = claims(role, **ELSEWHERE[place])
+    refused(account.accounts.assume_with_token, account.roles[role].arn, given)
+    assert not _trusted(account, role, given)
+
+
+@pytest.mark.parametrize(
+    ("file", "ref", "trusted"),
+    [
+        ("plan.yml", PULL, True),
+        ("promotion.yml", "refs/heads/gh-readonly-queue/main/pr-7-abc", True),
+        ("drift.yml", MAIN, True),
+        ("versions.yml", MAIN, True),
+        ("plan.yml", "refs/heads/feature", False),
+        ("plan.yml", "refs/pull/7/head", False),
+        ("plan.yml", "refs/heads/gh-readonly-queue/other/pr-7-abc", False),
+        ("apply.yml", MAIN, False),
+        ("ci.yml", PULL, False),
+    ],
+)
+def test_plans_are_made_for_pull_requests_and_main(
+    account: Account, file: str, ref: str, trusted: bool
+) -> None:
+    given = claims("plan", ref=ref, job_workflow_ref=_workflow(file, ref))
+    assert _trusted(account, "plan", given) is trusted
+    assume = partial(account.accounts.assume_with_token, account.roles["plan"].arn, given)
+    if trusted:
+        assume()
+    else:
+        refused(assume)
 
 
 def _trusted(account: Account, role: str, given: dict[str, str]) -> bool:
@@ -345,19 +434,23 @@ def _trusted(account: Account, role: str, given: dict[str, str]) -> bool:
         f"{STATE_KEY}.backup",
         "plans/stolen.tfplan",
         "tflock",
+        f"{STATE_KEY}.tflock",
         "x.tflock/terraform.tfstate",
+        "records/a/b/record.json",
     ],
 )
-def test_plan_writes_nothing_but_its_lock(plan: Role, key: str) -> None:
+def test_plan_writes_nothing_into_the_state_bucket(account: Account, plan: Role, key: str) -> None:
     s3 = plan.client("s3")
     refused(lambda: s3.put_object(Bucket=STATE, Key=key, Body=b"x"))
     refused(lambda: s3.delete_object(Bucket=STATE, Key=key))
     refused(lambda: s3.create_multipart_upload(Bucket=STATE, Key=key))
     refused(lambda: s3.copy_object(Bucket=STATE, Key=key, CopySource=f"{STATE}/{STATE_KEY}"))
+    # Whose a lock is, it can tell.
     lock = f"{STATE_KEY}.tflock"
-    s3.put_object(Bucket=STATE, Key=lock, Body=b"mine", IfNoneMatch="*")
-    assert s3.get_object(Bucket=STATE, Key=lock)["Body"].read() == b"mine"
-    s3.delete_object(Bucket=STATE, Key=lock)
+    as_administrator = account.administrator.client("s3")
+    as_administrator.put_object(Bucket=STATE, Key=lock, Body=b"theirs")
+    assert s3.get_object(Bucket=STATE, Key=lock)["Body"].read() == b"theirs"
+    as_administrator.delete_object(Bucket=STATE, Key=lock)
 
 
 def test_plan_writes_no_lock_elsewhere(plan: Role) -> None:
@@ -424,6 +517,7 @@ def test_no_role_reads_secrets_keys_or_logs(account: Account, role: str) -> None
     as_role = account.roles[role]
     refused(lambda: as_role.client("secretsmanager").get_secret_value(SecretId=NAME))
     refused(lambda: as_role.client("ssm").get_parameter(Name="any"))
+    refused(lambda: as_role.client("ssm").get_parameters_by_path(Path="/aws/service/eks"))
     refused(lambda: as_role.client("kms").decrypt(CiphertextBlob=account.ciphertext))
     refused(
         lambda: as_role.client("kms").generate_data_key(KeyId=account.key_id, KeySpec="AES_256")
@@ -547,7 +641,7 @@ def test_plan_reads_what_plans_need(account: Account, plan: Role) -> None:
 def test_plan_plans_from_the_state_bucket(
     account: Account, plan: Role, terraform_module: Module
 ) -> None:
-    """With its lock, and no more: what it would write to, AWS keeps from it."""
+    """Without a lock, which it could not take: what it would write to, AWS keeps from it."""
     made = terraform_module("registry", {"repositories": [f"{NAME}-planned"]})
     _keep_state_in(made, STATE)
     made.apply()
@@ -560,8 +654,14 @@ def test_plan_plans_from_the_state_bucket(
         )
         assert destroyed.returncode != 0
         assert "AccessDenied" in destroyed.stderr
+        locked = made.run(
+            *("plan", "-input=false", "-no-color"),
+            check=False,
+            AWS_SHARED_CREDENTIALS_FILE=credentials,
+        )
+        assert "Error acquiring the state lock" in locked.stderr
         planned = made.run(
-            *("plan", "-detailed-exitcode", "-input=false", "-no-color"),
+            *("plan", "-lock=false", "-detailed-exitcode", "-input=false", "-no-color"),
             check=False,
             AWS_SHARED_CREDENTIALS_FILE=credentials,
         )
@@ -606,7 +706,7 @@ def test_apply_keeps_state_and_plans(apply: Role) -> None:
     s3 = apply.client("s3")
     refused(lambda: s3.delete_object(Bucket=STATE, Key=STATE_KEY))
     refused(lambda: s3.put_object(Bucket=STATE, Key="elsewhere", Body=b"x"))
-    for key in (STATE_KEY, f"{STATE_KEY}.tflock", "plans/network/1.tfplan"):
+    for key in (STATE_KEY, f"{STATE_KEY}.tflock", "plans/network/1.tfplan", "records/a/b.json"):
         s3.put_object(Bucket=STATE, Key=key, Body=b"{}")
         assert s3.get_object(Bucket=STATE, Key=key)["Body"].read() == b"{}"
     s3.delete_object(Bucket=STATE, Key=f"{STATE_KEY}.tflock")
@@ -705,7 +805,7 @@ def test_apply_makes_what_live_is_made_of(account: Account, apply: Role) -> None
     dynamodb.delete_table(TableName=f"{NAME}-new")
     s3.delete_bucket(Bucket=f"{NAME}-new")
     key = apply.client("kms").create_key()["KeyMetadata"]["KeyId"]
-    apply.client("kms").schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+    refused(lambda: apply.client("kms").schedule_key_deletion(KeyId=key, PendingWindowInDays=7))
     apply.client("logs").create_log_group(logGroupName=f"/{NAME}/new")
     apply.client("logs").delete_log_group(logGroupName=f"/{NAME}/new")
     apply.client("ecr").create_repository(repositoryName=f"{NAME}-new")
@@ -713,7 +813,7 @@ def test_apply_makes_what_live_is_made_of(account: Account, apply: Role) -> None
 
 
 def test_apply_makes_roles_within_the_boundary_alone(account: Account, apply: Role) -> None:
-    role = f"arn:aws:iam::{account.id}:role/{NAME}-service"
+    role = f"arn:aws:iam::{account.id}:role/{NAME}-node"
     administrators = f"arn:aws:iam::{account.id}:role/administrators"
     for action in (
         "iam:CreateRole",
@@ -733,7 +833,7 @@ def test_apply_makes_roles_within_the_boundary_alone(account: Account, apply: Ro
 def test_apply_makes_no_role_without_the_boundary(account: Account, apply: Role) -> None:
     client = apply.client("iam")
     trust = json.dumps(apply.trust)
-    name = f"{NAME}-service"
+    name = f"{NAME}-node"
     other = "arn:aws:iam::aws:policy/AdministratorAccess"
     make = partial(client.create_role, AssumeRolePolicyDocument=trust)
     refused(lambda: make(RoleName=name))
@@ -745,6 +845,105 @@ def test_apply_makes_no_role_without_the_boundary(account: Account, apply: Role)
     client.put_role_policy(RoleName=name, PolicyName="inline", PolicyDocument=json.dumps(SOMETHING))
     client.delete_role_policy(RoleName=name, PolicyName="inline")
     client.delete_role(RoleName=name)
+
+
+def test_apply_changes_not_whom_the_services_roles_trust(account: Account, apply: Role) -> None:
+    """Nor takes them away, to make them anew with other trust."""
+    administrator, client = account.administrator.client("iam"), apply.client("iam")
+    anybody = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [anybody]})
+    for name in (
+        f"{NAME}-service",
+        f"{NAME}-eu-west-1-service",
+        f"{NAME}-replication-eu-west-1",
+    ):
+        administrator.create_role(
+            RoleName=name,
+            AssumeRolePolicyDocument=json.dumps(apply.trust),
+            PermissionsBoundary=account.boundary_arn,
+        )
+        refused(partial(client.update_assume_role_policy, RoleName=name, PolicyDocument=trust))
+        refused(partial(client.delete_role, RoleName=name))
+        client.tag_role(RoleName=name, Tags=[{"Key": "a", "Value": "b"}])
+        administrator.delete_role(RoleName=name)
+
+
+FOREIGN = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"AWS": "arn:aws:iam::999999999999:root"},
+                "Action": "*",
+                "Resource": "*",
+            }
+        ],
+    }
+)
+# A policy that names somebody of another account, or a copy that goes there.
+OPENINGS: dict[str, tuple[str, Callable[[Any, str], object]]] = {
+    "bucket": ("s3", lambda c, key: c.put_bucket_policy(Bucket=DOCUMENTS, Policy=FOREIGN)),
+    "no bucket policy": ("s3", lambda c, key: c.delete_bucket_policy(Bucket=DOCUMENTS)),
+    "bucket's ACL": (
+        "s3",
+        lambda c, key: c.put_bucket_acl(Bucket=DOCUMENTS, GrantFullControl="id=foreign"),
+    ),
+    "replication": (
+        "s3",
+        lambda c, key: c.put_bucket_replication(
+            Bucket=DOCUMENTS,
+            ReplicationConfiguration={
+                "Role": "arn:aws:iam::999999999999:role/r",
+                "Rules": [{"Status": "Enabled", "Destination": {"Bucket": "arn:aws:s3:::x"}}],
+            },
+        ),
+    ),
+    "key": (
+        "kms",
+        lambda c, key: c.put_key_policy(KeyId=key, PolicyName="default", Policy=FOREIGN),
+    ),
+    "key's end": ("kms", lambda c, key: c.schedule_key_deletion(KeyId=key)),
+    "key's pause": ("kms", lambda c, key: c.disable_key(KeyId=key)),
+    "repository": (
+        "ecr",
+        lambda c, key: c.set_repository_policy(repositoryName=NAME, policyText=FOREIGN),
+    ),
+    "registry": ("ecr", lambda c, key: c.put_registry_policy(policyText=FOREIGN)),
+    "table": (
+        "dynamodb",
+        lambda c, key: c.put_resource_policy(
+            ResourceArn=f"arn:aws:dynamodb:{REGION}:111122223333:table/{NAME}", Policy=FOREIGN
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("opening", OPENINGS)
+def test_no_bounded_role_opens_what_holds_data(account: Account, apply: Role, opening: str) -> None:
+    """Neither apply, nor a role that somebody gave every right: both have the boundary."""
+    service, attempt = OPENINGS[opening]
+    refused(attempt, apply.client(service), account.key_id)
+    with _bounded_administrator(account, f"{NAME}-opens") as bounded:
+        client: Any = bounded.client(service)  # type: ignore[call-overload]
+        refused(attempt, client, account.key_id)
+
+
+def test_a_new_role_is_no_way_to_the_data(account: Account) -> None:
+    """Whom a new role trusts IAM does not compare; so none but the known ones reaches data."""
+    with _bounded_administrator(account, f"{NAME}-new") as bounded:
+        refused(lambda: bounded.client("s3").get_object(Bucket=DOCUMENTS, Key="tenant/document"))
+        refused(lambda: bounded.client("dynamodb").scan(TableName=NAME))
+    with _bounded_administrator(account, f"{NAME}-service") as service:
+        permitted(lambda: service.client("s3").get_object(Bucket=DOCUMENTS, Key="tenant/document"))
+        permitted(lambda: service.client("dynamodb").scan(TableName=NAME))
+
+
+def test_apply_gives_private_names_to_endpoints_and_clusters(apply: Role) -> None:
+    """Route 53 is of no region: AWS takes it for us-east-1."""
+    associate, region = "route53:AssociateVPCWithHostedZone", "us-east-1"
+    assert not apply.may("route53:ChangeResourceRecordSets", aws__RequestedRegion=region)
+    assert apply.may(associate, aws__RequestedRegion=region)
 
 
 def test_apply_gives_roles_to_few_services(account: Account, apply: Role) -> None:
@@ -839,10 +1038,10 @@ def test_push_only_pushes(account: Account, push: Role) -> None:
 # --- boundary -------------------------------------------------------------------------------------
 
 
-def test_a_bounded_administrator_stays_within(account: Account) -> None:
-    """Whoever gives a role too much gives it the boundary's part of that."""
+@contextmanager
+def _bounded_administrator(account: Account, name: str) -> Iterator[boto3.Session]:
+    """The session of a role with every right, within the boundary."""
     client = account.administrator.client("iam")
-    name = f"{NAME}-too-much"
     user = client.get_user(UserName="administrator")["User"]["Arn"]
     trust = {
         "Version": "2012-10-17",
@@ -862,7 +1061,17 @@ def test_a_bounded_administrator_stays_within(account: Account) -> None:
     every = "arn:aws:iam::aws:policy/AdministratorAccess"
     client.attach_role_policy(RoleName=name, PolicyArn=every)
     try:
-        bounded = account.accounts.assume(account.administrator, role)
+        yield account.accounts.assume(account.administrator, role)
+    finally:
+        client.detach_role_policy(RoleName=name, PolicyArn=every)
+        client.delete_role(RoleName=name)
+
+
+def test_a_bounded_administrator_stays_within(account: Account) -> None:
+    """Whoever gives a role too much gives it the boundary's part of that."""
+    name = f"{NAME}-too-much"
+    trust = {"Version": "2012-10-17", "Statement": []}
+    with _bounded_administrator(account, name) as bounded:
         as_bounded = bounded.client("iam")
         refused(lambda: as_bounded.create_user(UserName=f"{NAME}-user"))
         refused(lambda: as_bounded.create_access_key(UserName="administrator"))
@@ -884,10 +1093,7 @@ def test_a_bounded_administrator_stays_within(account: Account) -> None:
         )
         refused(lambda: bounded.client("secretsmanager").get_secret_value(SecretId=NAME))
         permitted(lambda: as_bounded.list_roles())
-        permitted(lambda: bounded.client("s3").get_object(Bucket=DOCUMENTS, Key="tenant/document"))
-    finally:
-        client.detach_role_policy(RoleName=name, PolicyArn=every)
-        client.delete_role(RoleName=name)
+        permitted(lambda: bounded.client("s3").get_bucket_versioning(Bucket=DOCUMENTS))
 
 
 @pytest.mark.parametrize(
@@ -946,4 +1152,6 @@ def test_the_boundary_leaves_room_for_what_aws_gives(account: Account, policy: s
 )
 def test_the_boundary_leaves_room_for_workloads(account: Account, action: str) -> None:
     boundary = managed(account.administrator, account.boundary_arn)
-    assert iam.allowed(Request(action, "arn:aws:any"), [boundary])
+    role = f"arn:aws:iam::{account.id}:role/{NAME}-service"
+    asked = Request(action, "arn:aws:any", {"aws:PrincipalArn": role})
+    assert iam.allowed(asked, [boundary])

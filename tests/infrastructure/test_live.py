@@ -336,6 +336,49 @@ def test_one_value_chooses_the_processor(tree: Path) -> None:
     assert all(re.match(r"m\d+g\.", kind) for kind in nodes["instance_types"])
 
 
+# --- versions -------------------------------------------------------------------------------
+
+
+def _minor(version: str) -> int:
+    return int(version.split(".")[1])
+
+
+def test_each_account_names_its_versions_and_dev_goes_first(units: dict[str, Unit]) -> None:
+    """prod is never ahead of staging, nor staging of dev; nor one behind by more than a step."""
+    clusters = [_inputs(units, "cluster", environment) for environment in ENVIRONMENTS]
+    minors = [_minor(cluster["kubernetes_version"]) for cluster in clusters]
+    assert minors == sorted(minors, reverse=True)
+    assert minors[0] - minors[-1] <= 1
+    for cluster in clusters:
+        version = cluster["kubernetes_version"]
+        assert set(cluster["addon_versions"]) == {
+            *("coredns", "kube-proxy", "metrics-server", "vpc-cni")
+        }
+        assert cluster["addon_versions"]["kube-proxy"].startswith(f"v{version}.")
+        assert cluster["node_groups"]["main"]["release_version"].startswith(f"{version}.")
+
+
+@pytest.mark.parametrize(
+    ("line", "other", "told"),
+    [
+        ('release_version    = "1.36.', 'release_version    = "1.35.', "release_version must be"),
+        ('kube-proxy     = "v1.36.', 'kube-proxy     = "v1.35.', "must name a kube-proxy of"),
+    ],
+)
+def test_nodes_and_kube_proxy_are_of_the_clusters_version(
+    tree: Path, line: str, other: str, told: str
+) -> None:
+    account = tree / "dev/account.hcl"
+    before = account.read_text()
+    assert line in before
+    account.write_text(before.replace(line, other))
+    try:
+        with pytest.raises(AssertionError, match=told):
+            _render(tree / "dev/eu-central-1/cluster")
+    finally:
+        account.write_text(before)
+
+
 # --- the tree -------------------------------------------------------------------------------
 
 

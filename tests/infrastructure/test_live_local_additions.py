@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +125,70 @@ class TestCluster:
         assert told["status"] == "Successful"
         eks.delete_cluster(name=cluster)
         assert refused(eks.describe_cluster, name=cluster) == "ResourceNotFoundException"
+
+    def test_a_version_that_eks_has_not_is_refused(self, accounts: EmulatedAccounts) -> None:
+        session, name = accounts.session("dev"), unique()
+        role = session.client("iam").create_role(
+            RoleName=name, AssumeRolePolicyDocument=trust("eks.amazonaws.com")
+        )["Role"]["Arn"]
+        make = partial(
+            session.client("eks").create_cluster,
+            name=name,
+            roleArn=role,
+            resourcesVpcConfig={"subnetIds": ["subnet-1"]},
+        )
+        assert refused(make, version="1.20") == "InvalidParameterException"
+        make(version="1.35")
+
+    def test_an_addon_is_of_a_version_that_its_kubernetes_takes(
+        self, accounts: EmulatedAccounts, cluster: str
+    ) -> None:
+        eks = accounts.session("dev").client("eks")
+        offered = eks.describe_addon_versions(addonName="kube-proxy", kubernetesVersion="1.36")
+        (addon,) = offered["addons"]
+        (version,) = [each["addonVersion"] for each in addon["addonVersions"]]
+        assert version == "v1.36.0-eksbuild.25"
+        assert eks.describe_cluster(name=cluster)["cluster"]["version"] == "1.36"
+        install = partial(eks.create_addon, clusterName=cluster, addonName="kube-proxy")
+        code = refused(install, addonVersion="v1.35.3-eksbuild.29")
+        assert code == "InvalidParameterException"
+        install(addonVersion=version)
+
+    def test_nobody_is_let_in_who_is_not_there_by_his_whole_name(
+        self, accounts: EmulatedAccounts, cluster: str
+    ) -> None:
+        session, name = accounts.session("dev"), unique()
+        let_in = partial(session.client("eks").create_access_entry, clusterName=cluster)
+        account = accounts.account_ids["dev"]
+        short = f"arn:aws:iam::{account}:role/{name}"
+        assert refused(let_in, principalArn=short) == "InvalidParameterException"
+        role = session.client("iam").create_role(
+            RoleName=name,
+            Path="/aws-reserved/sso.amazonaws.com/eu-central-1/",
+            AssumeRolePolicyDocument=trust("ec2.amazonaws.com"),
+        )["Role"]["Arn"]
+        assert refused(let_in, principalArn=short) == "InvalidParameterException"
+        let_in(principalArn=role)
+
+    def test_versions_are_told_with_the_end_of_their_support(
+        self, accounts: EmulatedAccounts
+    ) -> None:
+        eks = accounts.session("dev").client("eks")
+        (one,) = eks.describe_cluster_versions(clusterVersions=["1.34"])["clusterVersions"]
+        left = one["endOfStandardSupportDate"] - datetime.datetime.now(datetime.UTC)
+        assert (one["versionStatus"], round(left / datetime.timedelta(days=1))) == (
+            "STANDARD_SUPPORT",
+            30,
+        )
+        assert len(eks.describe_cluster_versions()["clusterVersions"]) > 3
+
+    def test_the_newest_image_of_a_node_is_published(self, accounts: EmulatedAccounts) -> None:
+        name = (
+            "/aws/service/eks/optimized-ami/1.36/amazon-linux-2023/x86_64/standard/recommended"
+            "/release_version"
+        )
+        told = accounts.session("dev").client("ssm").get_parameter(Name=name)
+        assert told["Parameter"]["Value"].startswith("1.36.")
 
     def test_its_issuer_has_the_name_that_aws_gives(
         self, accounts: EmulatedAccounts, cluster: str

@@ -278,8 +278,18 @@ def test_operators_of_the_tree_are_there_before_anything_is_applied(tool: Tool) 
     tool.run("up")
     for profile in tree.PROFILES:
         iam = tool.accounts.session(profile).client("iam")
-        for name in tree.operators(profile):
-            assert iam.get_role(RoleName=name)
+        assert tree.operators(profile)
+        for path, name in tree.operators(profile):
+            assert iam.get_role(RoleName=name)["Role"]["Path"] == path
+
+
+def test_an_operator_s_role_may_have_a_path(tmp_path: Path) -> None:
+    """As those of IAM Identity Center have."""
+    (tmp_path / "dev").mkdir()
+    arn = "arn:aws:iam::111122223333:role/aws-reserved/sso.amazonaws.com/eu-central-1/AWSReserved"
+    (tmp_path / "dev/account.hcl").write_text(f'locals {{\n  operators = ["{arn}"]\n}}\n')
+    path = "/aws-reserved/sso.amazonaws.com/eu-central-1/"
+    assert tree.operators("dev", tmp_path) == [(path, "AWSReserved")]
 
 
 # --- workers ------------------------------------------------------------------------------------

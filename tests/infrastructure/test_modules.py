@@ -429,7 +429,9 @@ def test_no_trust_and_no_resource_is_open(made: list[Made]) -> None:
 
 
 def test_what_github_may_assume_is_pinned(made: list[Made]) -> None:
-    """Audience and subject, both by equality, neither with a wildcard."""
+    """Audience and subject, both by equality, neither with a wildcard. GitHub's tokens also by
+    environment and repository; and by workflow and ref, which for plans alone are patterns."""
+    of_github = 0
     for resource, attribute, policy in policies(made):
         if attribute != "assume_role_policy":
             continue
@@ -437,9 +439,24 @@ def test_what_github_may_assume_is_pinned(made: list[Made]) -> None:
             if "Federated" not in statement["Principal"]:
                 continue
             where = (resource.address, statement)
-            assert set(statement["Condition"]) == {"StringEquals"}, where
-            keys = statement["Condition"]["StringEquals"]
-            assert sorted(key.rpartition(":")[2] for key in keys) == ["aud", "sub"], where
-            assert not [v for values in keys.values() for v in iam.listed(values) if "*" in v], (
-                where
-            )
+            conditions = dict(statement["Condition"])
+            keys = conditions.pop("StringEquals")
+            wanted = {"aud", "sub"}
+            if "token.actions.githubusercontent.com" in statement["Principal"]["Federated"]:
+                of_github += 1
+                wanted |= {"environment", "repository_id"}
+                like = conditions.pop("StringLike")
+                assert _claims(like) == {"job_workflow_ref", "ref"}, where
+                assert _patterns(like) == [] or resource.address.endswith(".plan"), where
+            assert conditions == {}, where
+            assert _claims(keys) == wanted, where
+            assert _patterns(keys) == [], where
+    assert of_github > 2
+
+
+def _claims(keys: dict[str, Any]) -> set[str]:
+    return {key.rpartition(":")[2] for key in keys}
+
+
+def _patterns(keys: dict[str, Any]) -> list[str]:
+    return [value for values in keys.values() for value in iam.listed(values) if "*" in value]

@@ -5,16 +5,18 @@ After each refusal every state is byte for byte what it was.
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from scripts.live_local.accounts import EmulatedAccounts
+from scripts.platform.records import now
 from tests.support.live_tree import LiveTree
 
 VAULT = "eu-central-1/vault"
@@ -116,10 +118,121 @@ def test_plans_lie_encrypted_in_the_account_s_own_bucket(tree: LiveTree, plan: s
     commit, digest = plan.split("-")
     found = s3.list_objects_v2(Bucket=tree.state_bucket("dev"), Prefix=f"plans/{commit}/{digest}/")
     names = {entry["Key"].rpartition("/")[2] for entry in found["Contents"]}
-    assert {"record.json", "tfplan.tfplan", "tfplan.json"} <= names
-    for entry in found["Contents"]:
+    assert names == {"tfplan.tfplan", "tfplan.json"}
+    records = s3.list_objects_v2(
+        Bucket=tree.state_bucket("dev"), Prefix=f"records/{commit}/{digest}/"
+    )
+    assert [entry["Key"].rpartition("/")[2] for entry in records["Contents"]] == ["record.json"]
+    for entry in found["Contents"] + records["Contents"]:
         head = s3.head_object(Bucket=tree.state_bucket("dev"), Key=entry["Key"])
         assert head["ServerSideEncryption"] == "AES256"
+
+
+def test_plan_files_expire_and_their_records_do_not(tree: LiveTree) -> None:
+    s3, bucket = tree.accounts.session("dev").client("s3"), tree.state_bucket("dev")
+    (rule,) = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    assert rule["Status"] == "Enabled"
+    assert rule["Filter"] == {"Prefix": "plans/"}
+    assert rule["Expiration"]["Days"] == 7
+    # The bucket keeps versions: what expires is hidden by a marker, and only then goes.
+    assert rule["NoncurrentVersionExpiration"]["NoncurrentDays"] == 1
+    preflight = tree.platform("preflight", "dev").stdout
+    assert "plan files expire after 7 days" in preflight
+    other = {"ID": "other", "Status": "Enabled", "Filter": {"Prefix": "x/"}} | {
+        "Expiration": {"Days": 1}
+    }
+    s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [other]})
+    assert "its plan files never expire" in tree.platform("preflight", "dev").stdout
+    assert tree.platform("bring-up", "dev", "--yes").returncode == 0
+    rules = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    assert {rule["ID"] for rule in rules} == {"other", "plan-files"}
+
+
+def _user(tree: LiveTree, name: str, *denied: str) -> dict[str, str]:
+    """The variables of an administrator who is denied something."""
+    iam = tree.accounts.root("dev").client("iam")
+    iam.create_user(UserName=name)
+    admin = "arn:aws:iam::aws:policy/AdministratorAccess"
+    iam.attach_user_policy(UserName=name, PolicyArn=admin)
+    denial = {"Effect": "Deny", "Action": list(denied), "Resource": "*"}
+    policy = {"Version": "2012-10-17", "Statement": [denial]}
+    iam.put_user_policy(UserName=name, PolicyName="denied", PolicyDocument=json.dumps(policy))
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    return {
+        "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
+    }
+
+
+def test_who_may_write_nothing_can_plan_and_look_for_drift(tree: LiveTree) -> None:
+    reader = _user(tree, "pf-reader-only", "s3:Put*", "s3:Delete*")
+    locked = tree.platform("plan", "dev", "--unit", "vault", profile=None, **reader)
+    assert locked.returncode == 1
+    assert "AccessDenied" in locked.stderr  # that it is denied, is seen by this
+    done = tree.platform("plan", "dev", "--read-only", profile=None, **reader)
+    assert done.returncode == 0, done.stderr
+    assert "made without writing to the account" in done.stderr
+    assert tree.platform("show", "dev", profile=None, **reader).returncode == 0
+    looked = tree.platform("drift", "dev", profile=None, **reader)
+    assert looked.returncode in (0, 2), looked.stdout + looked.stderr
+    assert "0 unknown" in looked.stdout
+
+
+def test_a_lock_that_somebody_left_is_told_with_its_age_and_owner(tree: LiveTree) -> None:
+    s3, bucket = tree.accounts.session("dev").client("s3"), tree.state_bucket("dev")
+
+    def put(key: str, content: Mapping[str, object]) -> None:
+        s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(content).encode())
+
+    _apply_now(tree)
+    began = now() - datetime.timedelta(hours=3, minutes=5)
+    # As Terraform writes it, by a job of CI: its machine is gone.
+    lock = {"ID": "3f1e", "Who": "runner@runnervm", "Operation": "OperationTypeApply"}
+    put(
+        f"{VAULT}/terraform.tfstate.tflock",
+        {**lock, "Created": f"{began:%Y-%m-%dT%H:%M:%S}.123456789Z"},
+    )
+    note = {"applied_by": "arn:aws:sts::1:assumed-role/ci-apply/gh", "units": [VAULT]}
+    run = {"run": "https://github.com/acme/x/actions/runs/7", "begun": began.isoformat()}
+    put("records/aaaaaaaaaaaa/bbbbbbbbbbbb/applying.json", {**note, **run})
+    ended = {"applied_by": "somebody-else", "units": [VAULT], "begun": now().isoformat()}
+    put("records/cccccccccccc/dddddddddddd/applying.json", ended)
+    put("records/cccccccccccc/dddddddddddd/applied.json", {})
+    try:
+        told = tree.platform("locks", "dev").stdout
+        assert f"{VAULT} is locked by runner@runnervm since" in told
+        assert re.search(r", for 3 h \d+ min \(OperationTypeApply\)", told), told
+        assert "ci-apply/gh, https://github.com/acme/x/actions/runs/7" in told
+        assert "force-unlock --working-dir live/dev/eu-central-1/vault -- -force 3f1e" in told
+        drift = tree.platform("drift", "dev")
+        assert f"{VAULT} is locked by runner@runnervm" in drift.stdout
+        assert drift.returncode == 2, drift.stdout + drift.stderr
+    finally:
+        s3.delete_object(Bucket=bucket, Key=f"{VAULT}/terraform.tfstate.tflock")
+
+
+def test_a_session_that_ends_before_the_apply_is_told_before_it(
+    untouched: LiveTree, plan: str
+) -> None:
+    """As a job of CI has it: in variables, with its end."""
+    given = untouched.accounts.session("dev").get_credentials()
+    assert given
+    keys = {"AWS_ACCESS_KEY_ID": given.access_key, "AWS_SECRET_ACCESS_KEY": given.secret_key}
+    apply = ["apply", "dev", "--plan", plan]
+
+    def told(minutes: int) -> str:
+        # GitHub's outputs have JSON's quotes, and JavaScript's milliseconds.
+        ends = f'"{now() + datetime.timedelta(minutes=minutes):%Y-%m-%dT%H:%M:%S}.000Z"'
+        done = untouched.platform(*apply, profile=None, **keys, STRONGROOM_SESSION_ENDS=ends)
+        return refused(done)
+
+    assert "this session ends in" in told(15)
+    assert "and this plan may take 25 min: sign in again" in told(15)
+    assert "this session ends in 0 min" in told(-5)
+    nonsense = {"STRONGROOM_SESSION_ENDS": "soon"}
+    assert "'soon' is no time" in refused(
+        untouched.platform(*apply, profile=None, **keys, **nonsense)
+    )
 
 
 def test_a_session_that_may_not_store_plans_has_them_here_alone(tree: LiveTree) -> None:
@@ -245,15 +358,16 @@ def test_a_file_that_was_altered_here(untouched: LiveTree, plan: str, name: str)
 def test_a_file_or_a_record_that_was_altered_in_the_bucket(untouched: LiveTree, plan: str) -> None:
     shutil.rmtree(untouched.root / ".dev/plans/dev" / plan)
     s3, bucket = untouched.accounts.session("dev").client("s3"), untouched.state_bucket("dev")
-    prefix = f"plans/{plan.replace('-', '/')}"
-    key = f"{prefix}/{VAULT}/tfplan.tfplan"
+    path = plan.replace("-", "/")
+    key = f"plans/{path}/{VAULT}/tfplan.tfplan"
     whole = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     s3.put_object(Bucket=bucket, Key=key, Body=whole + b" ")
     told = refused(untouched.platform("apply", "dev", "--plan", plan))
     assert "is not the file that was reviewed" in told
-    record = json.loads(s3.get_object(Bucket=bucket, Key=f"{prefix}/record.json")["Body"].read())
+    kept = f"records/{path}/record.json"
+    record = json.loads(s3.get_object(Bucket=bucket, Key=kept)["Body"].read())
     record["clean"] = "yes, of course"
-    s3.put_object(Bucket=bucket, Key=f"{prefix}/record.json", Body=json.dumps(record).encode())
+    s3.put_object(Bucket=bucket, Key=kept, Body=json.dumps(record).encode())
     told = refused(untouched.platform("apply", "dev", "--plan", plan))
     assert "was altered since it was reviewed" in told
     refused(untouched.platform("show", "dev", plan))
@@ -290,14 +404,14 @@ def test_an_apply_without_the_lock(untouched: LiveTree, plan: str) -> None:
     told = refused(untouched.platform(*apply, TF_CLI_ARGS_apply="-lock=false"))
     assert "TF_CLI_ARGS_apply turns the state's lock off" in told
     folder = ["run", "--working-dir", f"live/dev/{VAULT}", "--"]
-    for command in ("plan", "apply"):
-        by_hand = untouched.terragrunt(*folder, command, "-lock=false")
-        assert by_hand.returncode != 0
-        assert "-lock turns the state's lock off" in by_hand.stderr
-        variable = f"TF_CLI_ARGS_{command}"
-        by_hand = untouched.terragrunt(*folder, command, **{variable: "-lock=false"})
-        assert by_hand.returncode != 0
-        assert f"{variable} turns the state's lock off" in by_hand.stderr
+    by_hand = untouched.terragrunt(*folder, "apply", "-lock=false")
+    assert by_hand.returncode != 0
+    assert "-lock turns the state's lock off" in by_hand.stderr
+    by_hand = untouched.terragrunt(*folder, "apply", TF_CLI_ARGS_apply="-lock=false")
+    assert by_hand.returncode != 0
+    assert "TF_CLI_ARGS_apply turns the state's lock off" in by_hand.stderr
+    # A plan writes no state.
+    assert untouched.terragrunt(*folder, "plan", "-lock=false").returncode == 0
 
 
 def test_an_apply_with_the_lock_off_in_the_configuration(untouched: LiveTree) -> None:

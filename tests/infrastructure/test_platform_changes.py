@@ -52,6 +52,41 @@ def test_a_bucket_that_is_no_longer_named_is_lost() -> None:
     assert summary.losses == [Loss("aws_s3_bucket.this", "destroy loses a bucket")]
 
 
+@pytest.mark.parametrize(
+    ("addresses", "minutes"),
+    [
+        ([], 10),
+        (["aws_iam_role.this", 'aws_iam_role.other["a.b"]'], 10),
+        (["aws_eks_cluster.this"], 40),
+        (["aws_eks_cluster.this", 'module.x.aws_eks_node_group.this["aws_eks_addon.y"]'], 70),
+        (['aws_eks_addon.this["coredns"]', 'aws_eks_addon.this["vpc-cni"]'], 20),
+    ],
+)
+def test_how_long_an_apply_may_take(addresses: list[str], minutes: int) -> None:
+    made = changes.Summary(changes=[Change(address, "create") for address in addresses])
+    assert made.minutes == minutes
+
+
+def test_what_the_boundary_keeps_for_administrators_is_known() -> None:
+    made = changes.Summary(
+        changes=[
+            Change('aws_s3_bucket_policy.this["eu-central-1"]', "create"),
+            Change("aws_s3_bucket.this", "update", ["tags"]),
+            Change("aws_kms_key.tags", "update", ["tags", "tags_all"]),
+            Change("aws_kms_key.policy", "update", ["policy"]),
+            Change("aws_kms_key.gone", "destroy"),
+            Change("aws_kms_key.new", "create"),
+            Change("aws_ecr_registry_policy.this[0]", "update", ["policy"]),
+        ]
+    )
+    assert made.kept == [
+        'aws_s3_bucket_policy.this["eu-central-1"]',
+        "aws_kms_key.policy",
+        "aws_kms_key.gone",
+        "aws_ecr_registry_policy.this[0]",
+    ]
+
+
 def test_an_update_names_the_attributes_and_not_their_values() -> None:
     summary = changes.read(recorded("updates_a_table"))
     assert summary.changes == [

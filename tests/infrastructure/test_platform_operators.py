@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -18,6 +19,7 @@ from scripts.live_local.accounts import EmulatedAccounts
 from tests.support.live_tree import LiveTree
 
 QUEUE = "eu-central-1/queue"
+VERSIONS = "modules/queue/versions.tf"
 
 
 @pytest.fixture
@@ -77,6 +79,88 @@ def test_of_two_operators_the_second_is_refused_or_waits(tree: LiveTree, tmp_pat
     assert tree.platform("drift", "dev").returncode == 0
     queues = tree.accounts.session("dev").client("sqs").list_queues(QueueNamePrefix=tree.project)
     assert len(queues["QueueUrls"]) == 1
+
+
+_RUNS = """\
+variable "name" { type = string }
+resource "terraform_data" "this" {
+  provisioner "local-exec" {
+    command = "COMMAND"
+  }
+}
+"""
+
+
+def test_an_apply_stops_at_its_first_failure(tree: LiveTree, tmp_path: Path) -> None:
+    """What runs beside it ends in peace; what would come after either is not begun."""
+    log = tmp_path / "tried"
+    commands = {
+        "fails": ("identity", "exit 1"),
+        "runs": ("identity", f"sleep 5; echo runs >> {log}"),
+        "after-fails": ("fails", f"echo after-fails >> {log}"),
+        "after-runs": ("runs", f"echo after-runs >> {log}"),
+    }
+    region = "live/dev/eu-central-1"
+    for name, (need, command) in commands.items():
+        tree.write(f"modules/{name}/main.tf", _RUNS.replace("COMMAND", command))
+        tree.write(f"modules/{name}/versions.tf", (tree.root / VERSIONS).read_text())
+        unit = (tree.root / f"{region}/queue/terragrunt.hcl").read_text()
+        unit = unit.replace("modules/queue", f"modules/{name}").replace("../identity", f"../{need}")
+        tree.write(f"{region}/{name}/terragrunt.hcl", unit)
+    shutil.rmtree(tree.root / f"{region}/queue")
+    tree.commit("a unit that fails")
+    bootstrap = ["backend", "bootstrap", "--working-dir", f"{region}/identity"]
+    assert tree.terragrunt(*bootstrap).returncode == 0
+    identity = planned(tree, "--unit", "identity")
+    assert tree.platform("apply", "dev", "--plan", identity).returncode == 0
+    done = tree.platform("apply", "dev", "--plan", planned(tree))
+    assert done.returncode == 1, done.stdout
+    assert log.read_text().split() == ["runs"]
+    assert "failed: eu-central-1/fails\n" in done.stderr
+    assert "not begun after that: eu-central-1/after-fails, eu-central-1/after-runs." in done.stderr
+
+
+def planned(tree: LiveTree, *arguments: str, **environ: str) -> str:
+    done = tree.platform("plan", "dev", *arguments, **environ)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.search(r"^Plan (\S+)$", done.stdout, re.MULTILINE)
+    assert found, done.stdout
+    return found[1]
+
+
+def test_a_busy_aws_is_asked_again_by_a_plan_and_never_by_an_apply(
+    tree: LiveTree, tmp_path: Path
+) -> None:
+    """Terraform is played for each command's first time: AWS answers that it is too much."""
+    log, real = tmp_path / "calls", shutil.which("terraform")
+    (tmp_path / "terraform").write_text(
+        "#!/bin/sh\n"
+        f'case "$1" in plan | apply) echo "$1" >> {log} ;; esac\n'
+        f'if [ -e "{tmp_path}/busy-$1" ]; then rm "{tmp_path}/busy-$1"\n'
+        '  echo "Error: ThrottlingException: Rate exceeded" >&2; exit 1; fi\n'
+        f'exec {real} "$@"\n'
+    )
+    (tmp_path / "terraform").chmod(0o755)
+    path = {"PATH": f"{tmp_path}:{tree.environ('dev')['PATH']}"}
+    shutil.rmtree(tree.root / "live/dev/eu-central-1/queue")
+    tree.commit("one unit")
+    identity = ["backend", "bootstrap", "--working-dir", "live/dev/eu-central-1/identity"]
+    assert tree.terragrunt(*identity).returncode == 0
+    (tmp_path / "busy-plan").touch()
+    plan = planned(tree, **path)
+    assert log.read_text().split() == ["plan", "plan"]
+    log.unlink()
+    (tmp_path / "busy-apply").touch()
+    failed = tree.platform("apply", "dev", "--plan", plan, **path)
+    assert failed.returncode == 1
+    assert "Rate exceeded" in failed.stderr
+    assert log.read_text().split() == ["apply"]
+    # By hand, too.
+    log.unlink()
+    (tmp_path / "busy-apply").touch()
+    folder = ["run", "--working-dir", "live/dev/eu-central-1/identity", "--"]
+    assert tree.terragrunt(*folder, "apply", "-auto-approve", **path).returncode != 0
+    assert log.read_text().split() == ["apply"]
 
 
 def test_a_run_that_is_killed_is_gone_on_with(tree: LiveTree, tmp_path: Path) -> None:

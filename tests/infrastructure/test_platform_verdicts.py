@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.platform import guard, planfiles, showing, verdicts
+from scripts.platform import applying, guard, planfiles, showing, verdicts
 from scripts.platform.accounts import Account
 from scripts.platform.changes import Change, Loss, Summary
 from scripts.platform.records import Record, UnitPlan, now
@@ -124,9 +124,37 @@ def test_arguments_that_turn_the_lock_off_are_found(value: str) -> None:
     assert len(list(verdicts.unlocked({}, value.split()))) == 1
 
 
+def test_a_plan_alone_may_take_no_lock() -> None:
+    assert list(verdicts.unlocked({"TF_CLI_ARGS_plan": "-lock=false"})) == []
+    assert list(verdicts.unlocked({}, ["plan", "-lock=false"])) == []
+    for other in ("apply", "destroy", "refresh", "import", "state"):
+        assert list(verdicts.unlocked({}, [other, "-lock=false"])), other
+        assert list(verdicts.unlocked({f"TF_CLI_ARGS_{other}": "-lock=false"})), other
+
+
 @pytest.mark.parametrize("value", ["-lock-timeout=60s", "-input=false", "-var=lock=x", ""])
 def test_other_arguments_are_not(value: str) -> None:
     assert list(verdicts.unlocked({"TF_CLI_ARGS": value}, value.split())) == []
+
+
+@pytest.mark.parametrize(
+    ("caller", "told"),
+    [
+        ("sts::1:assumed-role/x-dev-ci-apply/GitHubActions", True),
+        ("sts::1:assumed-role/AWSReservedSSO_Administrator/ada", False),
+        ("sts::1:assumed-role/x-dev-ci-apply-2/me", False),
+    ],
+)
+def test_ci_begins_nothing_that_its_boundary_would_stop(
+    account: Account, caller: str, told: bool
+) -> None:
+    account.__dict__["project"] = {"name": "x"}
+    account.__dict__["caller"] = {"account": "111122223333", "arn": f"arn:aws:{caller}"}
+    policy = Summary(changes=[Change("aws_s3_bucket_policy.this", "update")])
+    made = record(unit(summary=policy), unit("eu-central-1/network", Summary()))
+    reasons = list(applying._kept(account, made))
+    assert bool(reasons) is told
+    assert all(f"{UNIT}: aws_s3_bucket_policy.this: an adm" in reason for reason in reasons)
 
 
 # --- records --------------------------------------------------------------------------------
@@ -236,14 +264,20 @@ def test_break_glass_names_the_account_by_hand(
     assert refusals("apply") == []
 
 
-@pytest.mark.parametrize("command", ["plan", "apply", "destroy", "import", "state"])
-def test_no_command_runs_without_the_lock(
+@pytest.mark.parametrize("command", ["apply", "destroy", "import", "refresh", "state", "taint"])
+def test_no_command_that_writes_runs_without_the_lock(
     plan_file: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     assert "-lock" in refusals(command, "-lock=false", disposable=True)[0]
     assert refusals(command, "-lock-timeout=60s", disposable=True) == []
     plan_file.with_name("backend.tf").write_text("  use_lockfile = false\n")
     assert "use_lockfile" in refusals(command, disposable=True)[0]
+
+
+def test_a_plan_needs_no_lock_but_a_backend_that_has_one(plan_file: Path) -> None:
+    assert refusals("plan", "-lock=false") == []
+    plan_file.with_name("backend.tf").write_text("  use_lockfile = false\n")
+    assert "use_lockfile" in refusals("plan", "-lock=false")[0]
 
 
 def test_the_lock_is_read_from_the_plan_file_itself(tmp_path: Path) -> None:

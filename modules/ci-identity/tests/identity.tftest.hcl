@@ -58,12 +58,27 @@ run "each_role_trusts_its_own_environment_alone" {
 
   assert {
     condition = alltrue([
-      for policy, environment in {
-        (aws_iam_role.plan.assume_role_policy)    = "dev-plan"
-        (aws_iam_role.apply.assume_role_policy)   = "dev"
-        (aws_iam_role.push[0].assume_role_policy) = "release"
+      for environment, given in {
+        "dev-plan" = {
+          policy = aws_iam_role.plan.assume_role_policy
+          files  = ["drift.yml", "plan.yml", "promotion.yml", "versions.yml"]
+          refs   = ["refs/heads/main", "refs/heads/gh-readonly-queue/main/*", "refs/pull/*/merge"]
+          from   = "refs/*"
+        }
+        "dev" = {
+          policy = aws_iam_role.apply.assume_role_policy
+          files  = ["apply.yml"]
+          refs   = ["refs/heads/main"]
+          from   = "refs/heads/main"
+        }
+        "release" = {
+          policy = aws_iam_role.push[0].assume_role_policy
+          files  = ["release.yml"]
+          refs   = ["refs/heads/main"]
+          from   = "refs/heads/main"
+        }
       } :
-      jsondecode(policy) == {
+      jsondecode(given.policy) == {
         Version = "2012-10-17"
         Statement = [{
           Effect    = "Allow"
@@ -71,14 +86,22 @@ run "each_role_trusts_its_own_environment_alone" {
           Principal = { Federated = "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com" }
           Condition = {
             StringEquals = {
-              "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
-              "token.actions.githubusercontent.com:sub" = "repo:example@1001/strongroom@2002:environment:${environment}"
+              "token.actions.githubusercontent.com:aud"           = "sts.amazonaws.com"
+              "token.actions.githubusercontent.com:sub"           = "repo:example@1001/strongroom@2002:environment:${environment}"
+              "token.actions.githubusercontent.com:environment"   = environment
+              "token.actions.githubusercontent.com:repository_id" = "2002"
+            }
+            StringLike = {
+              "token.actions.githubusercontent.com:ref" = given.refs
+              "token.actions.githubusercontent.com:job_workflow_ref" = [
+                for file in given.files : "example/strongroom/.github/workflows/${file}@${given.from}"
+              ]
             }
           }
         }]
       }
     ])
-    error_message = "A role trusts more or other than the one subject of its environment."
+    error_message = "A role trusts more or other than the workflows of its environment."
   }
 
   assert {
@@ -170,11 +193,22 @@ run "policies_fit_where_they_are_put" {
     name         = "strongroom-quite-a-long-name-of-40-signs"
     state_bucket = "strongroom-quite-a-long-name-of-forty-signs-111122223333-tfstat"
     regions      = ["eu-central-1", "eu-west-1", "eu-west-2", "eu-north-1"]
+    github = {
+      owner         = "an-organization-of-quite-a-long-name"
+      owner_id      = "1000000001"
+      repository    = "strongroom-infrastructure"
+      repository_id = "2000000002"
+    }
   }
 
   assert {
     condition     = length(aws_iam_policy.boundary.policy) <= 6144
     error_message = "A managed policy has at most 6,144 characters, the boundary ${length(aws_iam_policy.boundary.policy)}."
+  }
+
+  assert {
+    condition     = length(aws_iam_role.plan.assume_role_policy) <= 2048
+    error_message = "A trust policy has at most 2,048 characters unless AWS raises the quota, plan's ${length(aws_iam_role.plan.assume_role_policy)}."
   }
 
   assert {

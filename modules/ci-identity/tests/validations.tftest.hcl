@@ -133,6 +133,46 @@ run "who_pushes_does_not_apply" {
   expect_failures = [var.apply_environment]
 }
 
+run "branch_is_no_pattern" {
+  command = plan
+
+  variables {
+    branch = "release/*"
+  }
+
+  expect_failures = [var.branch]
+}
+
+run "branch_comes_without_refs" {
+  command = plan
+
+  variables {
+    branch = "refs/heads/main"
+  }
+
+  expect_failures = [var.branch]
+}
+
+run "a_workflow_is_one_file" {
+  command = plan
+
+  variables {
+    workflows = { apply = ["*.yml"] }
+  }
+
+  expect_failures = [var.workflows]
+}
+
+run "each_role_has_a_workflow" {
+  command = plan
+
+  variables {
+    workflows = { push = [] }
+  }
+
+  expect_failures = [var.workflows]
+}
+
 run "one_does_not_push_everywhere" {
   command = plan
 

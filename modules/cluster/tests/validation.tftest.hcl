@@ -535,6 +535,28 @@ run "addon_unknown" {
   expect_failures = [var.addon_versions]
 }
 
+run "kube_proxy_of_another_version" {
+  command = plan
+
+  variables {
+    addon_versions = { kube-proxy = "v1.33.8-eksbuild.2" }
+  }
+
+  expect_failures = [var.addon_versions]
+}
+
+run "nodes_of_another_version" {
+  command = plan
+
+  variables {
+    node_groups = {
+      main = { architecture = "arm64", instance_types = ["m7g.large"], min_size = 1, max_size = 2, desired_size = 1, release_version = "1.33.5-20260107" }
+    }
+  }
+
+  expect_failures = [var.node_groups]
+}
+
 run "addon_version_that_is_none" {
   command = plan
 

@@ -360,6 +360,30 @@ run "two_regions" {
   }
 
   assert {
+    condition = jsonencode({ for name, alarm in aws_cloudwatch_metric_alarm.replication : name => [
+      alarm.region, alarm.namespace, alarm.metric_name, alarm.threshold, alarm.dimensions,
+      ] if startswith(alarm.region, "eu-central") }) == jsonencode({
+      "bucket-eu-central-1-to-eu-west-1" = ["eu-central-1", "AWS/S3", "ReplicationLatency", 900, {
+        SourceBucket = "documents-central", DestinationBucket = "documents-west", RuleId = "to-eu-west-1"
+      }]
+      "failed-eu-central-1-to-eu-west-1" = ["eu-central-1", "AWS/S3", "OperationsFailedReplication", 0, {
+        SourceBucket = "documents-central", DestinationBucket = "documents-west", RuleId = "to-eu-west-1"
+      }]
+      "table-eu-central-1-to-eu-west-1" = ["eu-central-1", "AWS/DynamoDB", "ReplicationLatency", 60000, {
+        TableName = "strongroom-dev", ReceivingRegion = "eu-west-1"
+      }]
+    })
+    error_message = "each way is watched, where it begins, by the rule that it has"
+  }
+
+  assert {
+    condition = alltrue([for alarm in aws_cloudwatch_metric_alarm.replication :
+      alarm.treat_missing_data == "notBreaching" && alarm.comparison_operator == "GreaterThanThreshold"
+    ]) && length(aws_cloudwatch_metric_alarm.replication) == 6
+    error_message = "where nobody writes there is no data, and no alarm"
+  }
+
+  assert {
     condition = output.regions["eu-west-1"] == {
       table_name  = "strongroom-dev"
       table_arn   = "arn:aws:dynamodb:eu-west-1:111122223333:table/strongroom-dev"

@@ -184,6 +184,16 @@ run "logs_of_a_region_without_a_bucket" {
   expect_failures = [var.access_logs]
 }
 
+run "alarms_told_elsewhere" {
+  command = plan
+
+  variables {
+    alarm_topic_arns = { eu-central-1 = "arn:aws:sns:eu-west-1:111122223333:alarms" }
+  }
+
+  expect_failures = [var.alarm_topic_arns]
+}
+
 run "logs_among_documents" {
   command = plan
 

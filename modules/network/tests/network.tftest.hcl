@@ -150,7 +150,7 @@ run "aws_is_reached_by_endpoints" {
   }
 
   assert {
-    condition     = toset(keys(aws_vpc_endpoint.interface)) == toset(["ec2", "ecr.api", "ecr.dkr", "eks", "eks-auth", "logs", "sts"])
+    condition     = toset(keys(aws_vpc_endpoint.interface)) == toset(["ec2", "ecr.api", "ecr.dkr", "logs", "sts"])
     error_message = "the default must be what the nodes of a private cluster call"
   }
 

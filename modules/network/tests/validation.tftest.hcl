@@ -183,6 +183,26 @@ run "retention_that_cloudwatch_does_not_know" {
   expect_failures = [var.flow_log_retention_days]
 }
 
+run "endpoint_that_hides_the_issuer" {
+  command = plan
+
+  variables {
+    interface_endpoints = ["ec2", "eks"]
+  }
+
+  expect_failures = [var.interface_endpoints]
+}
+
+run "endpoint_that_nothing_asks" {
+  command = plan
+
+  variables {
+    interface_endpoints = ["eks-auth"]
+  }
+
+  expect_failures = [var.interface_endpoints]
+}
+
 run "endpoint_by_its_long_name" {
   command = plan
 

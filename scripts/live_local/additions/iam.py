@@ -1,4 +1,5 @@
-"""What IAM knows of a request: boundaries as a condition, and that an OIDC provider is registered.
+"""What IAM knows of a request: boundaries as a condition, who a session's role is, which claims of
+GitHub's it compares, and that an OIDC provider is registered.
 
 A token's signature is not looked at: nobody here can reach its issuer's keys, and tests write
 tokens of their own.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ministack.core import iam_actions
+from ministack.core import iam_actions, iam_evaluator
 from ministack.services import cognito, iam, sts
 
 _KEY = "iam:PermissionsBoundary"
@@ -27,8 +28,18 @@ _HAVING = {
 }
 
 
+# Of a token's claims STS compares `aud`, `sub` and `amr`, and of GitHub's tokens these; no other.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_iam-condition-keys.html
+_GITHUB = "token.actions.githubusercontent.com"
+_GITHUB_CLAIMS = (
+    *("actor", "actor_id", "enterprise_id", "environment", "job_workflow_ref"),
+    *("ref", "repository", "repository_id", "workflow"),
+)
+
+
 def install() -> None:
     tags, denied = iam_actions.request_tag_context, sts._web_identity_trust_denied
+    resolve, principal = iam_evaluator._resolve_condition_key, sts._web_identity_principal
 
     def context(service: str, action: str, body: bytes, asked: Any) -> Any:
         found = tags(service, action, body, asked)
@@ -42,8 +53,37 @@ def install() -> None:
         code = _refusal(role_arn, sts._p(asked, "WebIdentityToken"))
         return None if code is None else sts._error(400, code, "the token is not valid", ns="sts")
 
+    def resolved(key: str, asked: Any) -> Any:
+        found = resolve(key, asked)
+        return _role_of(found) if key.lower() == "aws:principalarn" else found
+
+    def federated(token: str, provider_id: str, role_arn: str) -> Any:
+        name, keys = principal(token, provider_id, role_arn)
+        return name, keys | _github(token)
+
+    iam_evaluator._resolve_condition_key = resolved
+    sts._web_identity_principal = federated
     iam_actions.request_tag_context = context
     sts._web_identity_trust_denied = web_identity_denied
+
+
+def _role_of(arn: str) -> str:
+    """AWS compares the role's ARN, which has its path, where ministack has the session's."""
+    parts = arn.split(":")
+    if len(parts) != 6 or not parts[5].startswith("assumed-role/"):
+        return arn
+    role = iam._roles.get_scoped(parts[4], None, parts[5].split("/")[1])
+    return str(role["Arn"]) if role else arn
+
+
+def _github(token: str) -> dict[str, Any]:
+    try:
+        claims = cognito._decode_id_token_unverified(token)
+    except (TypeError, ValueError):
+        return {}
+    if not isinstance(claims, dict) or claims.get("iss") != f"https://{_GITHUB}":
+        return {}
+    return {f"{_GITHUB}:{name}": claims[name] for name in _GITHUB_CLAIMS if name in claims}
 
 
 def _boundary(action: str, asked: Any) -> str | None:
