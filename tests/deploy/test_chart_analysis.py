@@ -150,6 +150,7 @@ def test_every_metric_and_label_is_one_that_the_service_exports() -> None:
     exported.answered("GET", "/v1/documents", 503, 0.01)
     exported.shed("in flight")
     exported.gauge("strongroom_tasks", "as the bootstrap names it", "", {"": lambda: 0.0})
+    exported.gauge("strongroom_backend_up", "as it names it", "backend", {"table": lambda: 1.0})
     series: dict[str, set[str]] = {}
     bounds = set()
     for line in exported.render().decode().splitlines():
@@ -179,6 +180,8 @@ EVALUATED = "6h30m"
 WHERE = 'namespace="strongroom-prod",pod="a"'
 SERIES = f'strongroom_requests_total{{{WHERE},method="GET",route="/v1/documents",status="%s"}}'
 SHED = f'strongroom_requests_shed_total{{{WHERE},reason="%s"}}'
+UP_OF = 'strongroom_backend_up{namespace="strongroom-prod",pod="%s",backend="%s"}'
+UP = {"series": UP_OF % ("a", "table"), "values": "1x400"}
 DURATIONS = SERIES.replace("requests_total", "request_duration_seconds_%s")
 TASKS = {"series": f"strongroom_tasks{{{WHERE}}}", "values": "0x400"}
 
@@ -223,6 +226,21 @@ ALERTS: dict[str, tuple[list[dict[str, str]], set[str]]] = {
         {"Absent"},
     ),
     "it never was": ([], {"Absent"}),
+    "the table is away": (
+        [TASKS, UP, {**UP, "series": UP_OF % ("b", "table"), "values": "1x380 0x20"}],
+        {"BackendAway"},
+    ),
+    "both are away from all": (
+        [TASKS] + [{"series": UP_OF % (pod, what), "values": "1x380 0x20"}
+                   for pod in "ab" for what in ("table", "bucket")],
+        {"BackendAway"},
+    ),
+    "it has never answered": ([TASKS, {**UP, "values": "0x400"}], {"BackendAway"}),
+    "it was away, and answers": ([TASKS, {**UP, "values": "1x370 0x10 1x20"}], set()),
+    "the pod that did not reach it is gone": (
+        [TASKS, UP, {**UP, "series": UP_OF % ("b", "table"), "values": "0x370 stale"}],
+        set(),
+    ),
     "it sheds": (
         [
             TASKS,
@@ -262,16 +280,24 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def firing(rule_file: Path, series: list[dict[str, str]], at: str, folder: Path) -> set[str]:
+def firing(
+    rule_file: Path,
+    series: list[dict[str, str]],
+    at: str,
+    folder: Path,
+    *,
+    interval: str = "1m",
+    evaluated: str = "5m",
+) -> set[str]:
     """Which alerts fire. promtool only compares, so it is asked to expect none, and what it got
     instead is read from what it says."""
     names = rules(chart.rendered("prod"), "alert")
     test = {
         "rule_files": [str(rule_file)],
-        "evaluation_interval": "5m",
+        "evaluation_interval": evaluated,
         "tests": [
             {
-                "interval": "1m",
+                "interval": interval,
                 "input_series": series,
                 "alert_rule_test": [{"eval_time": at, "alertname": name} for name in names],
             }
@@ -315,6 +341,25 @@ def test_slowness_fires_too(rule_file: Path, tmp_path: Path) -> None:
     assert firing(rule_file, slow, EVALUATED, tmp_path) == {
         f"StrongroomSlow{speed}Burn" for speed in ("Fast", "Quick", "Steady", "Slow")
     }
+
+
+@pytest.mark.parametrize(
+    ("values", "fires"),
+    [
+        pytest.param({"a": "1x20 0x20"}, True, id="a pod does not reach it for five minutes"),
+        pytest.param({"a": "1x32 0x8"}, False, id="for two minutes"),
+        pytest.param({"a": "0 1 " * 20, "b": "1 0 " * 20}, False, id="ten bad seconds, in turns"),
+    ],
+)
+def test_a_few_bad_seconds_wake_nobody(
+    values: dict[str, str], fires: bool, rule_file: Path, tmp_path: Path
+) -> None:
+    """Scraped every 15 s, as prod's ServiceMonitor has it; looked at after ten minutes."""
+    series = [{"series": UP_OF % (pod, "bucket"), "values": told} for pod, told in values.items()]
+    found = firing(
+        *(rule_file, [TASKS, *series], "9m45s", tmp_path), interval="15s", evaluated="15s"
+    )
+    assert found == ({"StrongroomBackendAway"} if fires else set())
 
 
 def test_every_alert_leads_to_a_runbook() -> None:

@@ -136,7 +136,7 @@ spec:
       readinessProbe:
         httpGet: {path: /readyz, port: http}
         periodSeconds: 5
-        timeoutSeconds: 3 # the service itself gives up after 2 s
+        timeoutSeconds: 3
         failureThreshold: 2
       lifecycle:
         preStop:
