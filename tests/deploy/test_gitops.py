@@ -6,11 +6,14 @@ tree's deploy/ in it; all changes are commits, or hands that meddle.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -86,6 +89,39 @@ class GitOps:
         )
 
     # --- looking ------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def watching(self, namespace: str) -> Iterator[Callable[[], list[dict[str, str]]]]:
+        """Every state that a Service is in meanwhile: its name, the chart's version, and the hash
+        in its selector."""
+        fields = {
+            "name": "{.metadata.name}",
+            "chart": r"{.metadata.labels.helm\.sh/chart}",
+            "hash": "{.spec.selector.rollouts-pod-template-hash}",
+        }
+        path = "|".join(fields.values()) + r'{"\n"}'
+        with tempfile.NamedTemporaryFile() as told:
+            process = subprocess.Popen(
+                [
+                    *(chart.tool("kubectl"), "get", "services", f"--namespace={namespace}"),
+                    *("--watch", f"--output=jsonpath={path}"),
+                ],
+                env=self.cluster.environment,
+                stdout=told,
+            )
+
+            def seen() -> list[dict[str, str]]:
+                lines = Path(told.name).read_text().splitlines(keepends=True)
+                states = [line.strip().split("|") for line in lines if line.endswith("\n")]
+                found = [dict(zip(fields, state, strict=True)) for state in states]
+                return [{**one, "name": one["name"].removeprefix("strongroom")} for one in found]
+
+            try:
+                until(lambda: bool(seen()), 30)
+                yield seen
+            finally:
+                process.terminate()
+                process.wait(30)
 
     def application(self, entry: str) -> Any:
         return self.cluster.get("--namespace=argocd", "application", f"strongroom-{entry}")
@@ -209,6 +245,7 @@ def test_one_step_by_hand_brings_all_environments(gitops: GitOps) -> None:
     for namespace in ENTRIES.values():
         labels = gitops.cluster.get("namespace", namespace)["metadata"]["labels"]
         assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+        assert labels["elbv2.k8s.aws/pod-readiness-gate-inject"] == "enabled"
     until(lambda: gitops.synced("environments", gitops.git("rev-parse", "HEAD").strip()), 60)
 
 
@@ -220,6 +257,23 @@ def test_a_digest_rolls_in_its_environment_alone(gitops: GitOps) -> None:
     gitops.await_synced(head, *ENTRIES)
     until(lambda: gitops.running(ENTRIES[DEV]) == {SECOND}, 90)
     assert gitops.trace(*others) == before
+
+
+def test_a_sync_leaves_each_service_the_version_that_it_leads_to(gitops: GitOps) -> None:
+    """Argo CD applies them with every sync. Without the hash they would lead to all versions."""
+    led = gitops.cluster.selected(ENTRIES[STAGING])
+    assert led["-canary"]
+    assert led["-ping"] or led["-pong"]
+    chart_file = gitops.checkout / "deploy" / "chart" / "Chart.yaml"
+    chart_file.write_text(re.sub(r"(?m)^version: .*$", "version: 0.9.0", chart_file.read_text()))
+    with gitops.watching(ENTRIES[STAGING]) as seen:
+
+        def applied() -> set[str]:
+            return {service["name"] for service in seen() if "0.9.0" in service["chart"]}
+
+        gitops.await_synced(gitops.push("Another version of the chart"), STAGING)
+        until(lambda: applied() == set(led), 30, applied)
+        assert {(service["name"], service["hash"]) for service in seen()} == set(led.items())
 
 
 def test_what_dev_runs_is_promoted_as_a_canary(gitops: GitOps) -> None:

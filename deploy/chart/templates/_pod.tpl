@@ -105,6 +105,7 @@ spec:
     - topologyKey: {{ $key }}
       maxSkew: 1
       whenUnsatisfiable: {{ $unsatisfiable }}
+      nodeTaintsPolicy: Honor # else a tainted node counts as an empty one, and no pod fits any more
       labelSelector:
         matchLabels:
           {{- include "strongroom.selector" (list $ "service") | nindent 10 }}
