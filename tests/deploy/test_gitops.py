@@ -324,6 +324,44 @@ def test_drift_heals_but_for_the_number_of_pods(gitops: GitOps) -> None:
     until(lambda: gitops.running(namespace) == {SECOND}, 90)
 
 
+def test_load_comes_once_when_the_release_is_through_and_does_not_heal(gitops: GitOps) -> None:
+    namespace = ENTRIES[DEV]
+    here = f"--namespace={namespace}"
+    cluster = gitops.cluster
+
+    def events(reason: str, kind: str) -> dict[str, str]:
+        """When, by the name of what it was about."""
+        return {
+            event["involvedObject"]["name"]: event["metadata"]["creationTimestamp"]
+            for event in cluster.get(here, "events")["items"]
+            if (event["reason"], event["involvedObject"]["kind"]) == (reason, kind)
+        }
+
+    file = gitops.values("values-dev.yaml")
+    load = f'  enabled: true\n  apiKeySecret: {{name: load}}\n  image:\n    digest: "{FIRST}"\n'
+    text = file.read_text()
+    assert text.count("loadTest:\n  image:\n") == 1
+    file.write_text(text.replace("loadTest:\n  image:\n", f"loadTest:\n{load}"))
+    gitops.promote("set-digest", "dev", THIRD)
+    head = gitops.push("Dev runs the third image, and is loaded")
+    gitops.await_synced(head, DEV)
+    through = max(events("RolloutCompleted", "Rollout").values())
+    jobs = events("SuccessfulCreate", "Job")
+    made = {name: when for name, when in jobs.items() if "-load-" in name}
+    assert {name.split("-")[2] for name in made} == {"master", "worker"}
+    assert len(made) == 2
+    assert min(made.values()) >= through
+    assert gitops.running(namespace) == {THIRD}
+    until(lambda: not [name for name in _names(cluster, namespace, "job") if "-load-" in name], 60)
+    cluster.kubectl("delete", "service", "strongroom-load", here)
+    until(lambda: "strongroom-load" in _names(cluster, namespace, "service"), 60)
+    gitops.await_synced(head, DEV)
+    assert not [name for name in _names(cluster, namespace, "job") if "-load-" in name]
+    assert {name for name in events("Completed", "Job") if "-load-" in name} == set(made)
+    gitops.await_synced(gitops.revert(), DEV)
+    until(lambda: gitops.running(namespace) == {SECOND}, 90)
+
+
 @pytest.mark.parametrize(
     ("what", "told"),
     [

@@ -14,7 +14,10 @@ from tests.deploy.pipeline import ROOT, need, run
 
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 ENVIRONMENTS = ("dev", "staging", "prod")
-SCRIPTS = ("promote", "commit-promotion", "commit-change", "environments", "rendered-diff")
+SCRIPTS = (
+    *("promote", "commit-promotion", "commit-change", "environments", "rendered-diff"),
+    "entries.py",
+)
 AUTHOR = {
     f"GIT_{who}_{what}": f"{what.lower()}@localhost"
     for who in ("AUTHOR", "COMMITTER")
@@ -191,6 +194,7 @@ def test_every_environment_is_listed(clone: Clone) -> None:
 
 
 def test_those_whose_image_is_another_one(clone: Clone) -> None:
+    need("helm")
     since = ("--image-changed-since", "origin/main")
     assert listed(clone, *since) == "environments=[]"
     file = clone.root / "deploy" / "chart" / "values-prod.yaml"
@@ -200,7 +204,65 @@ def test_those_whose_image_is_another_one(clone: Clone) -> None:
     assert listed(clone, *since) == 'environments=["staging"]'
 
 
+SINCE_MAIN = ("--image-changed-since", "origin/main")
+
+
+def test_an_image_that_one_region_alone_names_is_a_change(clone: Clone) -> None:
+    need("helm")
+    file = clone.root / "deploy" / "chart" / "values-prod-eu-west-1.yaml"
+    file.write_text(file.read_text().replace("image:\n", f'image:\n  digest: "{NEW}"\n'))
+    assert listed(clone, *SINCE_MAIN) == 'environments=["prod"]'
+
+
+def test_an_image_that_a_template_or_the_list_brings_is_a_change(clone: Clone) -> None:
+    need("helm")
+    file = clone.root / "deploy" / "argocd" / "values.yaml"
+    good = file.read_text()
+    (clone.root / "deploy" / "chart" / "values-more.yaml").write_text(
+        f'image: {{digest: "{NEW}"}}\n'
+    )
+    assert listed(clone, *SINCE_MAIN) == "environments=[]"
+    file.write_text(
+        good.replace("[values-staging.yaml]", "[values-staging.yaml, values-more.yaml]")
+    )
+    assert listed(clone, *SINCE_MAIN) == 'environments=["staging"]'
+    file.write_text(good)
+    file = clone.root / "deploy" / "chart" / "templates" / "_pod.tpl"
+    file.write_text(
+        file.read_text().replace("name: service\n", "name: service\n      env: [x@" + NEW + "]\n")
+    )
+    assert listed(clone, *SINCE_MAIN) == 'environments=["dev", "prod", "staging"]'
+
+
+def test_what_cannot_be_rendered_is_no_answer(clone: Clone) -> None:
+    need("helm")
+    file = clone.root / "deploy" / "chart" / "values-prod-eu-west-1.yaml"
+    file.write_text(file.read_text() + "bogus: 1\n")
+    done = clone.script("environments", *SINCE_MAIN)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "prod-eu-west-1 cannot be rendered" in done.stderr
+    assert "'bogus' not allowed" in done.stderr
+
+
+def test_an_environment_that_was_never_released_has_no_image(clone: Clone) -> None:
+    need("helm")
+    file = clone.root / "deploy" / "chart" / "values-staging.yaml"
+    file.write_text(file.read_text().replace(OLD, ""))
+    assert listed(clone, *SINCE_MAIN) == "environments=[]"
+
+
+def test_to_compare_it_needs_helm_and_says_so(clone: Clone, tmp_path: Path) -> None:
+    for name in ("git", "tar"):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name) or name)
+    script = clone.root / "scripts" / "environments"
+    done = run(sys.executable, script, *SINCE_MAIN, PATH=str(tmp_path / "bin"))
+    assert done.returncode == 1
+    assert "helm is not on the PATH" in done.stderr
+
+
 def test_what_main_got_meanwhile_is_not_this_branch_s_change(origin: Path, clone: Clone) -> None:
+    need("helm")
     other = cloned(origin, "other")
     other.write("prod", NEW)
     assert other.script("commit-promotion", "prod").returncode == 0
