@@ -17,7 +17,7 @@ NO_DIGEST = "image.digest is not set"
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _IMAGE = re.compile(r"""(?:^|[\s{,])["']?image["']?[ \t]*:[ \t]*["']?([^\s"',{}|>]+)""", re.M)
 # As deploy/argocd sets it for every entry.
-_ALWAYS = ("--set", "workload.kind=Rollout")
+ALWAYS = ("--set", "workload.kind=Rollout")
 
 
 class CannotRender(Exception):
@@ -67,7 +67,7 @@ def render(root: Path, entry: Entry, *options: str) -> str:
     for file in entry.values:
         command += ["--values", str(chart / file)]
     try:
-        done = subprocess.run([*command, *_ALWAYS, *options], capture_output=True, text=True)
+        done = subprocess.run([*command, *ALWAYS, *options], capture_output=True, text=True)
     except FileNotFoundError:
         raise CannotRender("helm is not on the PATH: `mise install`") from None
     if done.returncode != 0:

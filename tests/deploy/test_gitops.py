@@ -328,6 +328,7 @@ def test_load_comes_once_when_the_release_is_through_and_does_not_heal(gitops: G
     namespace = ENTRIES[DEV]
     here = f"--namespace={namespace}"
     cluster = gitops.cluster
+    before = gitops.running(namespace)
 
     def events(reason: str, kind: str) -> dict[str, str]:
         """When, by the name of what it was about."""
@@ -359,7 +360,7 @@ def test_load_comes_once_when_the_release_is_through_and_does_not_heal(gitops: G
     assert not [name for name in _names(cluster, namespace, "job") if "-load-" in name]
     assert {name for name in events("Completed", "Job") if "-load-" in name} == set(made)
     gitops.await_synced(gitops.revert(), DEV)
-    until(lambda: gitops.running(namespace) == {SECOND}, 90)
+    until(lambda: gitops.running(namespace) == before, 90)
 
 
 @pytest.mark.parametrize(

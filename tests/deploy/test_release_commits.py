@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
+from scripts import entries
 from tests.deploy.pipeline import ROOT, need, run
 
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -277,6 +279,27 @@ def test_a_branch_that_was_not_fetched_is_told(clone: Clone) -> None:
 
 
 # --- what it comes to, rendered ---
+
+
+def test_the_scripts_render_what_argo_cd_renders() -> None:
+    """An image that the ApplicationSet gave would come on top of the values files, unseen."""
+    need("helm")
+    done = run("helm", "template", "environments", ROOT / "deploy" / "argocd")
+    assert done.returncode == 0, done.stderr
+    manifests = [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+    [made] = [m["spec"] for m in manifests if m["kind"] == "ApplicationSet"]
+    source = made["template"]["spec"]["source"]
+    assert set(source) == {"repoURL", "targetRevision", "path", "helm"}
+    assert source["path"] == str(entries.CHART)
+    assert source["helm"] == {
+        "releaseName": "strongroom",
+        "valuesObject": {"workload": {"kind": "Rollout"}},
+    }
+    assert entries.ALWAYS == ("--set", "workload.kind=Rollout")
+    patched = yaml.safe_load(made["templatePatch"].replace("{{ toJson .values }}", "[values]"))
+    assert patched == {"spec": {"source": {"helm": {"valueFiles": ["values"]}}}}
+    listed = [vars(entry) | {"values": list(entry.values)} for entry in entries.entries(ROOT)]
+    assert listed == made["generators"][0]["list"]["elements"]
 
 
 def _diff(clone: Clone) -> subprocess.CompletedProcess[str]:
