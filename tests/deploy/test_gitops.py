@@ -274,6 +274,7 @@ def test_a_sync_leaves_each_service_the_version_that_it_leads_to(gitops: GitOps)
         gitops.await_synced(gitops.push("Another version of the chart"), STAGING)
         until(lambda: applied() == set(led), 30, applied)
         assert {(service["name"], service["hash"]) for service in seen()} == set(led.items())
+    assert gitops.cluster.labels_selected(ENTRIES[STAGING]) == {"service"}
 
 
 def test_what_dev_runs_is_promoted_as_a_canary(gitops: GitOps) -> None:
