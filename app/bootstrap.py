@@ -45,6 +45,7 @@ from app.web.logs import AccessLog
 from app.web.metrics import Metrics
 from app.web.pipeline import RequestPipeline
 from app.web.rate_limit import RateLimit
+from app.web.readiness import Readiness
 from app.web.route import Route
 from app.web.system import TAGS, SystemRoutes
 
@@ -206,6 +207,7 @@ class Service:
     tasks: Tasks
     access_log: AccessLog
     document: dict[str, Any]
+    readiness: Readiness
 
 
 def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
@@ -236,10 +238,17 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
     every_limit = limits(settings)
     for api in apis:
         every_limit |= api.limits
+    readiness = Readiness({"table": backends.documents.ping, "bucket": backends.objects.check})
+    metrics.gauge(
+        "strongroom_backend_up",
+        "Whether the backend answered when it was last asked, every 10 s",
+        "backend",
+        {name: partial(readiness.answers, name) for name in readiness.names},
+    )
     system = SystemRoutes(
         pipeline,
         metrics,
-        {"table": backends.documents.ping, "bucket": backends.objects.check},
+        readiness,
         every_limit,
         metrics_here=settings.metrics_port is None,
     )
@@ -256,7 +265,7 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
         log.warning("requests fail on purpose", extra=dataclasses.asdict(faults))
         routes = [faults.into(route, metrics.injected) for route in routes]
     application = build_app(pipeline, clients, routes, settings.cors_origins)
-    return Service(application, pipeline, clients, tasks, access_log, document)
+    return Service(application, pipeline, clients, tasks, access_log, document, readiness)
 
 
 def timeouts(settings: Settings) -> ClientTimeouts:
@@ -290,13 +299,14 @@ async def serve(
         service = build(settings, backends, metrics)
         shutdown = ShutdownTimeouts(settings.shutdown_grace_seconds, settings.drain_seconds)
         server = Server(service.app, service.clients, listener, shutdown, stop)
-        watching = asyncio.create_task(stopper(stop.set)) if stopper else None
+        watches = [service.readiness.watch(), *([stopper(stop.set)] if stopper else [])]
+        watching = [asyncio.create_task(watch) for watch in watches]
         _tune_gc()
         try:
             await server.run(ready)
         finally:
-            if watching is not None:
-                watching.cancel()
+            for watch in watching:
+                watch.cancel()
             await service.tasks.finish(_FINISH_SECONDS)
             service.access_log.flush()
             if exporter is not None:

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -227,3 +229,18 @@ def test_a_probe_of_nothing_fails_in_one_line() -> None:
     done = run("probe", f"http://127.0.0.1:{free_port()}/livez")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_probe_asks_what_it_was_given() -> None:
+    """The query too: `?deep` is another question."""
+
+    class Echo(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.path.encode())
+
+    with HTTPServer(("127.0.0.1", 0), Echo) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        done = run("probe", f"http://127.0.0.1:{server.server_port}/readyz?deep")
+    assert (done.returncode, done.stdout) == (0, "200 /readyz?deep\n")

@@ -66,7 +66,8 @@ def probe(url: str | None, timeout: float) -> int:
         connection = http.client.HTTPConnection(
             address.hostname or "127.0.0.1", address.port or 80, timeout=timeout
         )
-        connection.request("GET", address.path or "/readyz")
+        query = f"?{address.query}" if address.query else ""
+        connection.request("GET", (address.path or "/readyz") + query)
         response = connection.getresponse()
         body = response.read(2000).decode(errors="replace")
     except (OSError, ValueError, http.client.HTTPException) as error:

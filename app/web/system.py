@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import html
 import ipaddress
 import re
@@ -13,18 +12,22 @@ import orjson
 
 from app import problems
 from app.server.http1 import Response
-from app.storage import deadline
 from app.web import docs
 from app.web.context import RequestContext, json_response
 from app.web.metrics import CONTENT_TYPE, Metrics
-from app.web.openapi import condition, header, json_content, matching
+from app.web.openapi import condition, header, json_content, matching, parameter
 from app.web.pipeline import RequestPipeline
 from app.web.publication import Publication
+from app.web.readiness import Readiness
 from app.web.route import ANY_SCOPE, Route
 
-Check = Callable[[], Awaitable[None]]
-_READY_SECONDS = 2.0
 _OK = {"type": "string", "const": "ok"}
+_READYZ = (
+    "Asks no backend: 503 until each of them has answered once, and while the service stops. "
+    "A backend that is away later shows in `?deep` and in the metrics."
+)
+_DEEP = "Given, with no value or `true`, asks every backend now, for at most 2 s"
+_FLAG = {"type": "string", "enum": ["", "true"]}
 _HTML = "text/html; charset=utf-8"
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
@@ -45,23 +48,22 @@ _DOCUMENT = {
 
 
 class SystemRoutes:
-    """`checks` are the backends by name; `limits` is the answer of `GET /v1/limits`."""
+    """`limits` is the answer of `GET /v1/limits`."""
 
     def __init__(
         self,
         pipeline: RequestPipeline,
         metrics: Metrics,
-        checks: dict[str, Check],
+        readiness: Readiness,
         limits: dict[str, Any],
         *,
         metrics_here: bool,
     ) -> None:
         self._pipeline = pipeline
         self._metrics = metrics
-        self._checks = checks
+        self._readiness = readiness
         self._limits = limits
         self._metrics_here = metrics_here
-        self._looking: asyncio.Task[list[str]] | None = None
         self._published: dict[str, Publication] = {}
 
     def publish(self, document: dict[str, Any]) -> None:
@@ -79,36 +81,14 @@ class SystemRoutes:
     async def readyz(self, context: RequestContext) -> Response:
         if self._pipeline.draining:
             raise problems.Overloaded("The service is shutting down.")
-        away = await self._find_away()
+        deep = _is_deep(context)
+        away = await self._readiness.find_away() if deep else self._readiness.awaited()
         if away:
             raise problems.BackendUnavailable(
                 f"Not reachable: {', '.join(away)}.", retry_after=2, extra={"away": away}
             )
-        return json_response({"status": "ok", "checks": dict.fromkeys(self._checks, "ok")})
-
-    async def _find_away(self) -> list[str]:
-        """The backends that cannot be reached. Whoever asks meanwhile gets the same answer:
-        anybody may ask, and a backend that hangs must not cost a connection for each."""
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look())
-            self._looking.add_done_callback(self._looked)
-        return await asyncio.shield(self._looking)
-
-    def _looked(self, task: asyncio.Task[list[str]]) -> None:
-        self._looking = None
-
-    async def _look(self) -> list[str]:
-        deadline.start(_READY_SECONDS)
-        results = await asyncio.gather(*(self._check(name) for name in self._checks))
-        return [name for name, well in zip(self._checks, results, strict=True) if not well]
-
-    async def _check(self, name: str) -> bool:
-        try:
-            async with asyncio.timeout(_READY_SECONDS):
-                await self._checks[name]()
-        except Exception:  # noqa: BLE001 - whatever it is, the backend is not ready
-            return False
-        return True
+        checks = {"checks": dict.fromkeys(self._readiness.names, "ok")} if deep else {}
+        return json_response({"status": "ok", **checks})
 
     async def metrics(self, context: RequestContext) -> Response:
         """For whoever is on this host. For others there is METRICS_PORT, which needs no key, and
@@ -134,8 +114,15 @@ class SystemRoutes:
         page: dict[str, Any] = {"text/html": {}}
         text = {"200": {"description": "Prometheus text", "content": {"text/plain": {}}}}
         alive = json_content("It is", _object(status=_OK))
-        checks = _object(**dict.fromkeys(self._checks, _OK))
-        ready = json_content("They can", _object(status=_OK, checks=checks))
+        checks = _object(**dict.fromkeys(self._readiness.names, _OK))
+        ready = json_content(
+            "They can; `checks` if `?deep`",
+            {
+                "type": "object",
+                "required": ["status"],
+                "properties": {"status": _OK, "checks": checks},
+            },
+        )
         number = {"type": ["number", "null"], "format": "double", "minimum": 0}
         limits = json_content(
             "By name and unit; null: no limit", _object(**dict.fromkeys(self._limits, number))
@@ -148,16 +135,20 @@ class SystemRoutes:
                 self.livez,
                 "The process is alive",
                 {"200": alive},
-                description="Says nothing of its backends: `/readyz` does.",
+                description="Says nothing of its backends: `/readyz?deep` does.",
             ),
-            _route(
-                "readyz",
-                "/readyz",
-                self.readyz,
-                "Requests can be served",
-                {"200": ready},
-                away,
-                description="Table and bucket answer.",
+            Route(
+                name="readyz",
+                method="GET",
+                path="/readyz",
+                handler=self.readyz,
+                scope=None,
+                summary="Requests can be served",
+                description=_READYZ,
+                parameters=(parameter("query", "deep", _DEEP, schema=_FLAG),),
+                responses={"200": ready},
+                problems=(problems.BadParameter, *away),
+                tag="service",
             ),
             _publication("openapi", "/openapi.json", self.openapi, "This document", itself),
             _publication("docs", "/docs", self.docs, "This document, to read", page),
@@ -180,6 +171,13 @@ class SystemRoutes:
                 _route("metrics", "/metrics", self.metrics, "Metrics", text, description=about)
             )
         return routes
+
+
+def _is_deep(context: RequestContext) -> bool:
+    given = context.query(frozenset({"deep"})).get("deep")
+    if given not in (None, *_FLAG["enum"]):
+        raise problems.BadParameter("deep takes no value, or `true`.")
+    return given is not None
 
 
 def _is_loopback(peer: tuple[Any, ...] | None) -> bool:

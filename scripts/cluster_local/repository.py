@@ -99,6 +99,7 @@ class Repository:
         values = yaml.safe_load(file.read_text())
         [entry] = [entry for entry in values["environments"] if entry["name"] == ENTRY]
         entry["values"] = [*entry["values"], LOCAL_VALUES]
+        entry["registry"] = IMAGE.partition("/")[0]
         file.write_text(yaml.safe_dump(values, sort_keys=False))
         local = self.checkout / "deploy" / "chart" / LOCAL_VALUES
         local.write_text(yaml.safe_dump(local_values(), sort_keys=False))

@@ -323,6 +323,7 @@ MALFORMED: dict[str, tuple[str, int]] = {
     "If-Match": ("x", 400),
     "If-None-Match": ("x", 400),
     "Range": ("x", 416),
+    "deep": ("x", 400),
     "delivery": ("x", 400),
     "disposition": ("x", 400),
     "tag": ("", 400),

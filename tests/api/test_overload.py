@@ -273,12 +273,38 @@ def test_readiness_is_bounded_and_asks_a_hanging_backend_once(tight: Tight) -> N
     eventually(lambda: not leaks(service))
     tight.backend.mute = True
     tight.backend.most_open = opened = tight.backend.open
-    answers = ask_all(service, [service.head("GET", "/readyz")] * 40, DEADLINE)
+    answers = ask_all(service, [service.head("GET", "/readyz?deep")] * 40, DEADLINE)
     assert tight.backend.most_open <= opened + 4
     for answer in answers:
         is_shed(answer, "backend-unavailable")
     tight.backend.mute = False
-    assert service.request("GET", "/readyz", key=None).status == 200
+    assert service.request("GET", "/readyz?deep", key=None).status == 200
+
+
+@pytest.mark.parametrize("how", ["slow", "mute", "closed"])
+def test_a_backend_that_fails_is_a_metric_and_takes_no_pod_out(tight: Tight, how: str) -> None:
+    """A load balancer that asked the backends by way of the pods would lose all of them at once."""
+    service, backend = tight.service, tight.backend
+
+    def up(name: str) -> float:
+        return service.metrics()("strongroom_backend_up", backend=name)
+
+    eventually(lambda: up("table") == up("bucket") == 1)
+    backend.delay = 5.0 if how == "slow" else 0.0
+    backend.mute, backend.closed = how == "mute", how == "closed"
+    asked = time.monotonic()
+    away = service.request("GET", "/readyz?deep", key=None)
+    assert time.monotonic() - asked < 4
+    is_shed(away, "backend-unavailable")
+    assert away.json()["away"] == ["table", "bucket"]
+    assert up("table") == up("bucket") == 0
+    for _ in range(10):
+        asked = time.monotonic()
+        assert service.request("GET", "/readyz", key=None).json() == {"status": "ok"}
+        assert time.monotonic() - asked < 1
+    backend.delay, backend.mute, backend.closed = 0.0, False, False
+    # Nobody asks: the service itself finds out.
+    eventually(lambda: up("table") == up("bucket") == 1, 20)
 
 
 # --- rates ----------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def test_a_good_release_is_promoted(judged: Cluster, load: Load) -> None:
         judged.commit(JUDGED, second, message="The second image")
         judged.healthy(second, 300)
     runs = analyses(judged, began)
-    assert {template(run) for run in runs} == {"smoke", "sli"}
+    assert {template(run) for run in runs} == {"smoke", "sli", "background"}
     assert all(run["status"]["phase"] == "Successful" for run in runs), told(runs)
     [sli] = [run for run in runs if template(run) == "sli"]
     for metric in ("errors", "errors-above-stable", "slow", "slow-above-stable"):
@@ -246,7 +246,9 @@ def analyses(cluster: Cluster, since: float) -> list[Any]:
 
 
 def template(run: Any) -> str:
-    """Which of the chart's two it is of."""
+    """Which of the chart's three it is of."""
+    if run["metadata"]["labels"].get("rollout-type") == "Background":
+        return "background"
     return "smoke" if run["spec"]["metrics"][0]["name"] == "smoke" else "sli"
 
 

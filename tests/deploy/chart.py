@@ -61,9 +61,8 @@ ANALYSED = {"analysis.enabled": True, "analysis.smoke.apiKeySecret.name": "stron
 EVERYTHING: dict[str, object] = {
     **ANALYSED,
     "metrics.serviceMonitor.enabled": True,
-    "metrics.serviceMonitor.labels": {"release": "prometheus"},
+    "metrics.labels": {"release": "prometheus"},
     "prometheusRule.enabled": True,
-    "prometheusRule.labels": {"release": "prometheus"},
     "verify.enabled": True,
     "verify.stateClaim": "verify",
     "caBundle.configMap": "ca",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -28,11 +29,11 @@ from tests.support.service import Service
 SMOKE = chart.CHART / "files" / "smoke.py"
 
 
-def metrics_of(manifests: list[Manifest]) -> dict[str, dict[str, Any]]:
+def metrics_of(manifests: list[Manifest], which: str = "sli") -> dict[str, dict[str, Any]]:
     (template,) = [
         template
         for template in kinds(manifests, "AnalysisTemplate")
-        if template["metadata"]["name"].endswith("-sli")
+        if template["metadata"]["name"].endswith(f"-{which}")
     ]
     return {metric["name"]: metric for metric in template["spec"]["metrics"]}
 
@@ -52,7 +53,10 @@ def rules(manifests: list[Manifest], kind: str) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize(("place", "way", "everything"), ALL)
 def test_no_answer_is_a_failure(place: str, way: str, everything: bool) -> None:
+    """Of a step, that is. In the background it is left open: see below."""
     for template in kinds(chart.rendered(place, way, everything=everything), "AnalysisTemplate"):
+        if template["metadata"]["name"].endswith("-background"):
+            continue
         for metric in template["spec"]["metrics"]:
             if "job" in metric["provider"]:
                 assert metric["provider"]["job"]["spec"]["backoffLimit"] == 0
@@ -61,6 +65,40 @@ def test_no_answer_is_a_failure(place: str, way: str, everything: bool) -> None:
             assert "failureCondition" not in metric
             assert metric["failureLimit"] == 0
             assert metric["count"] > 0  # without end it could not be a step
+
+
+@pytest.mark.parametrize(("place", "way", "everything"), ALL)
+def test_a_canary_is_judged_from_its_first_client_on(
+    place: str, way: str, everything: bool
+) -> None:
+    manifests = chart.rendered(place, way, everything=everything)
+    if chart.workload(manifests)["kind"] != "Rollout" or not kinds(manifests, "AnalysisTemplate"):
+        return
+    strategy = one(manifests, "Rollout")["spec"]["strategy"]
+    if "canary" not in strategy:
+        assert len(kinds(manifests, "AnalysisTemplate")) == 2
+        return
+    canary = strategy["canary"]
+    background = canary["analysis"]
+    assert [each["templateName"] for each in background["templates"]] == ["strongroom-background"]
+    begins = background.get("startingStep", 0)
+    assert begins == next(i for i, step in enumerate(canary["steps"]) if "setWeight" in step)
+    assert {argument["name"] for argument in background["args"]} == {"canary-hash", "stable-hash"}
+
+
+def test_the_background_judges_by_what_the_steps_do_but_never_by_silence() -> None:
+    """An idle environment has no requests in a pause. An inconclusive run would pause the release
+    until a person comes, a failed one would end it; the step after the pause judges the silence."""
+    manifests = chart.rendered("prod")
+    steps, background = metrics_of(manifests), metrics_of(manifests, "background")
+    assert set(background) == set(steps)
+    for name, metric in background.items():
+        known, limit = steps[name]["successCondition"].rsplit(" && ", 1)
+        assert metric["successCondition"] == f"{known} && {limit}"
+        assert metric["failureCondition"] == f"{known} && {limit.replace('<=', '>')}"
+        assert query(steps[name]).strip() in query(metric)
+        assert "count" not in metric  # for as long as the release takes
+        assert (metric["failureLimit"], metric["inconclusiveLimit"]) == (0, 1_000_000)
 
 
 def test_versions_are_told_apart_and_compared_in_the_same_window() -> None:
@@ -150,6 +188,7 @@ def test_every_metric_and_label_is_one_that_the_service_exports() -> None:
     exported.answered("GET", "/v1/documents", 503, 0.01)
     exported.shed("in flight")
     exported.gauge("strongroom_tasks", "as the bootstrap names it", "", {"": lambda: 0.0})
+    exported.gauge("strongroom_backend_up", "as it names it", "backend", {"table": lambda: 1.0})
     series: dict[str, set[str]] = {}
     bounds = set()
     for line in exported.render().decode().splitlines():
@@ -161,6 +200,7 @@ def test_every_metric_and_label_is_one_that_the_service_exports() -> None:
     for place in ("staging", "prod"):
         manifests = chart.rendered(place)
         texts = [query(metric) for metric in metrics_of(manifests).values()]
+        texts += [query(metric) for metric in metrics_of(manifests, "background").values()]
         texts += [rule["expr"] for rule in rules(manifests, "record").values()]
         texts += [rule["expr"] for rule in rules(manifests, "alert").values()]
         used = 0
@@ -179,6 +219,8 @@ EVALUATED = "6h30m"
 WHERE = 'namespace="strongroom-prod",pod="a"'
 SERIES = f'strongroom_requests_total{{{WHERE},method="GET",route="/v1/documents",status="%s"}}'
 SHED = f'strongroom_requests_shed_total{{{WHERE},reason="%s"}}'
+UP_OF = 'strongroom_backend_up{namespace="strongroom-prod",pod="%s",backend="%s"}'
+UP = {"series": UP_OF % ("a", "table"), "values": "1x400"}
 DURATIONS = SERIES.replace("requests_total", "request_duration_seconds_%s")
 TASKS = {"series": f"strongroom_tasks{{{WHERE}}}", "values": "0x400"}
 
@@ -223,6 +265,21 @@ ALERTS: dict[str, tuple[list[dict[str, str]], set[str]]] = {
         {"Absent"},
     ),
     "it never was": ([], {"Absent"}),
+    "the table is away": (
+        [TASKS, UP, {**UP, "series": UP_OF % ("b", "table"), "values": "1x380 0x20"}],
+        {"BackendAway"},
+    ),
+    "both are away from all": (
+        [TASKS] + [{"series": UP_OF % (pod, what), "values": "1x380 0x20"}
+                   for pod in "ab" for what in ("table", "bucket")],
+        {"BackendAway"},
+    ),
+    "it has never answered": ([TASKS, {**UP, "values": "0x400"}], {"BackendAway"}),
+    "it was away, and answers": ([TASKS, {**UP, "values": "1x370 0x10 1x20"}], set()),
+    "the pod that did not reach it is gone": (
+        [TASKS, UP, {**UP, "series": UP_OF % ("b", "table"), "values": "0x370 stale"}],
+        set(),
+    ),
     "it sheds": (
         [
             TASKS,
@@ -262,16 +319,24 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def firing(rule_file: Path, series: list[dict[str, str]], at: str, folder: Path) -> set[str]:
+def firing(
+    rule_file: Path,
+    series: list[dict[str, str]],
+    at: str,
+    folder: Path,
+    *,
+    interval: str = "1m",
+    evaluated: str = "5m",
+) -> set[str]:
     """Which alerts fire. promtool only compares, so it is asked to expect none, and what it got
     instead is read from what it says."""
     names = rules(chart.rendered("prod"), "alert")
     test = {
         "rule_files": [str(rule_file)],
-        "evaluation_interval": "5m",
+        "evaluation_interval": evaluated,
         "tests": [
             {
-                "interval": "1m",
+                "interval": interval,
                 "input_series": series,
                 "alert_rule_test": [{"eval_time": at, "alertname": name} for name in names],
             }
@@ -315,6 +380,25 @@ def test_slowness_fires_too(rule_file: Path, tmp_path: Path) -> None:
     assert firing(rule_file, slow, EVALUATED, tmp_path) == {
         f"StrongroomSlow{speed}Burn" for speed in ("Fast", "Quick", "Steady", "Slow")
     }
+
+
+@pytest.mark.parametrize(
+    ("values", "fires"),
+    [
+        pytest.param({"a": "1x20 0x20"}, True, id="a pod does not reach it for five minutes"),
+        pytest.param({"a": "1x32 0x8"}, False, id="for two minutes"),
+        pytest.param({"a": "0 1 " * 20, "b": "1 0 " * 20}, False, id="ten bad seconds, in turns"),
+    ],
+)
+def test_a_few_bad_seconds_wake_nobody(
+    values: dict[str, str], fires: bool, rule_file: Path, tmp_path: Path
+) -> None:
+    """Scraped every 15 s, as prod's ServiceMonitor has it; looked at after ten minutes."""
+    series = [{"series": UP_OF % (pod, "bucket"), "values": told} for pod, told in values.items()]
+    found = firing(
+        *(rule_file, [TASKS, *series], "9m45s", tmp_path), interval="15s", evaluated="15s"
+    )
+    assert found == ({"StrongroomBackendAway"} if fires else set())
 
 
 def test_every_alert_leads_to_a_runbook() -> None:
@@ -456,24 +540,51 @@ def answers(url: str) -> bool:
         return False
 
 
+def answered(prometheus: str, metric: dict[str, Any], canary: str, stable: str) -> list[float]:
+    asked = urllib.parse.urlencode({"query": query(metric, canary, stable)})
+    with urllib.request.urlopen(f"{prometheus}/api/v1/query?{asked}") as answer:
+        result = json.load(answer)["data"]["result"]
+    return [float(series["value"][1]) for series in result]
+
+
+def holds(condition: str, numbers: list[float]) -> bool:
+    """A condition of the chart's, which all have this form."""
+    known, limit = condition.rsplit(" && result[0] ", 1)
+    assert known == "len(result) > 0 && !isNaN(result[0])"
+    if not numbers or math.isnan(numbers[0]):
+        return False
+    relation, bound = limit.split()
+    assert relation in ("<=", ">")
+    return (numbers[0] <= float(bound)) is (relation == "<=")
+
+
+QUICK: dict[str, object] = {
+    **chart.ANALYSED,
+    "workload.kind": "Rollout",
+    "metrics.serviceMonitor.intervalSeconds": 1,
+    "analysis.windowSeconds": 60,
+    "analysis.delaySeconds": 2,
+    "analysis.count": 1,
+}
+
+
 def judged(prometheus: str, canary: str, stable: str = "stable") -> dict[str, bool]:
     """What Argo Rollouts would conclude from the chart's own queries and conditions."""
-    values = {
-        **chart.ANALYSED,
-        "workload.kind": "Rollout",
-        "metrics.serviceMonitor.intervalSeconds": 1,
-        "analysis.windowSeconds": 60,
-        "analysis.delaySeconds": 2,
-        "analysis.count": 1,
+    return {
+        name: holds(metric["successCondition"], answered(prometheus, metric, canary, stable))
+        for name, metric in metrics_of(chart.render("dev", QUICK)).items()
     }
-    verdicts = {}
-    for name, metric in metrics_of(chart.render("dev", values)).items():
-        asked = urllib.parse.urlencode({"query": query(metric, canary, stable)})
-        with urllib.request.urlopen(f"{prometheus}/api/v1/query?{asked}") as answer:
-            result = json.load(answer)["data"]["result"]
-        numbers = [float(series["value"][1]) for series in result]
-        limit = float(metric["successCondition"].rpartition("<=")[2])
-        verdicts[name] = bool(numbers) and numbers[0] == numbers[0] and numbers[0] <= limit
+
+
+def watched(prometheus: str, canary: str, least: int, stable: str = "stable") -> set[str]:
+    """What the background would conclude of each metric: good, bad, or open."""
+    values = {**QUICK, "analysis.backgroundMinRequests": least}
+    verdicts = set()
+    for name, metric in metrics_of(chart.render("dev", values), "background").items():
+        numbers = answered(prometheus, metric, canary, stable)
+        good, bad = (holds(metric[f"{what}Condition"], numbers) for what in ("success", "failure"))
+        assert not (good and bad)
+        verdicts.add(f"{name} {'good' if good else 'bad' if bad else 'open'}")
     return verdicts
 
 
@@ -483,6 +594,7 @@ def test_the_queries_tell_good_from_bad(
     # Nobody has asked the good version yet: no answer, so no promotion.
     time.sleep(3)
     assert set(judged(prometheus, "good").values()) == {False}
+    assert {verdict.split()[1] for verdict in watched(prometheus, "good", 5)} == {"open"}
 
     runs = {}
     for name, service in vars(versions).items():
@@ -500,3 +612,8 @@ def test_the_queries_tell_good_from_bad(
     # An idle stable version, or none, is nothing to be worse than.
     assert judged(prometheus, "good", stable="unknown")["errors-above-stable"] is True
     assert judged(prometheus, "bad", stable="unknown")["errors-above-stable"] is False
+    # In the background the same, of a few requests; of fewer than it takes, nothing yet.
+    assert {verdict.split()[1] for verdict in watched(prometheus, "good", 5)} == {"good"}
+    assert {"errors bad", "errors-above-stable bad"} <= watched(prometheus, "bad", 5)
+    assert {"slow bad", "slow-above-stable bad"} <= watched(prometheus, "slow", 5)
+    assert {verdict.split()[1] for verdict in watched(prometheus, "bad", 1000)} == {"open"}

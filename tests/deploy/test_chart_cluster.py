@@ -107,6 +107,13 @@ class Cluster:
             for service in self.get(f"--namespace={namespace}", "service")["items"]
         }
 
+    def labels_selected(self, namespace: str) -> set[str]:
+        """Whose pods the Services lead to, by the component that each names."""
+        return {
+            service["spec"].get("selector", {}).get("app.kubernetes.io/component", "nobody's")
+            for service in self.get(f"--namespace={namespace}", "service")["items"]
+        }
+
 
 def until(what: Callable[[], bool], seconds: float = 120, told: Callable[[], object] = str) -> None:
     ends = time.monotonic() + seconds
@@ -345,32 +352,43 @@ def test_release_after_release_and_back(cluster: Cluster, way: str) -> None:
     settled(cluster, namespace, chart.DIGEST)
     assert hash_of(cluster, namespace) == first
     assert time.monotonic() - started < 60
+    # What the VPC CNI lets through to a Service goes by these, beside the hash.
+    assert cluster.labels_selected(namespace) == {"service"}
     cluster.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
 def test_between_adjacent_versions_of_the_chart(cluster: Cluster, tmp_path: Path) -> None:
     namespace = cluster.namespace("adjacent")
     values = {**chart.WAYS["canary by pods"], **QUICK}
-    cluster.released(namespace, values)
-    settled(cluster, namespace, chart.DIGEST)
+    for _ in range(2):
+        cluster.released(namespace, values)
+        settled(cluster, namespace, chart.DIGEST)
     newer = shutil.copytree(CHART, tmp_path / "strongroom")
     text = (newer / "Chart.yaml").read_text()
     (newer / "Chart.yaml").write_text(re.sub(r"(?m)^version: .*$", "version: 0.9.0", text))
     cluster.released(namespace, values | {"config.MAX_IN_FLIGHT": 100}, source=newer)
     settled(cluster, namespace, chart.DIGEST)
-    done = subprocess.run(
-        [chart.tool("helm"), "rollback", "strongroom", "1", f"--namespace={namespace}"],
-        env=cluster.environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    assert cluster.selected(namespace)["-stable"]
+    # The first revision gives the selectors, without a hash: were helm to write them, the Services
+    # would lead to all versions until Argo Rollouts sees it. So it is refused.
+    done = rolled_back(cluster, namespace, 1)
+    assert done.returncode == 1
+    assert 'conflict with "rollouts-controller" using v1: .spec.selector' in done.stderr
+    assert cluster.selected(namespace)["-stable"]
+    cluster.released(namespace, values | {"config.MAX_IN_FLIGHT": 100}, source=newer)
+    settled(cluster, namespace, chart.DIGEST)
+    done = rolled_back(cluster, namespace, 2)
     assert done.returncode == 0, done.stderr
     settled(cluster, namespace, chart.DIGEST)
     # The settings of both are there: pods of either may restart.
     found = cluster.get(f"--namespace={namespace}", "configmap")["items"]
     assert sum(m["metadata"]["name"].startswith("strongroom-config-") for m in found) == 2
+
+
+def rolled_back(
+    cluster: Cluster, namespace: str, revision: int
+) -> subprocess.CompletedProcess[str]:
+    return cluster.run("helm", "rollback", "strongroom", str(revision), f"--namespace={namespace}")
 
 
 def test_without_argo_an_upgrade_is_an_upgrade(cluster: Cluster) -> None:
@@ -384,14 +402,27 @@ def test_without_argo_an_upgrade_is_an_upgrade(cluster: Cluster) -> None:
     cluster.kubectl("scale", deployment, "--namespace=plain", "--replicas=3")
     cluster.released("plain", {"image.digest": THIRD})
     assert cluster.get("--namespace=plain", deployment)["spec"]["replicas"] == 3
+    done = rolled_back(cluster, "plain", 1)
+    assert done.returncode == 0, done.stderr
+    [container] = cluster.get("--namespace=plain", deployment)["spec"]["template"]["spec"][
+        "containers"
+    ]
+    assert container["image"].endswith(chart.DIGEST)
 
 
-def test_from_pods_to_a_load_balancer(cluster: Cluster) -> None:
+def test_from_one_way_to_another(cluster: Cluster) -> None:
     """What one way leaves at the Services does not stand in the other's way."""
     namespace = cluster.namespace("ways")
-    for way, digest in (("canary by pods", NEXT), ("canary by ping and pong", THIRD)):
+    ways = {"blue and green": NEXT, "canary by pods": THIRD, "canary by ping and pong": NEXT}
+    for way, digest in ways.items():
         cluster.released(namespace, {**QUICK, **chart.WAYS[way], "image.digest": digest})
         settled(cluster, namespace, digest)
+
+        def leads_to_all(wanted: bool = way != "blue and green") -> bool:
+            return (cluster.selected(namespace)[""] == "") is wanted
+
+        until(leads_to_all)
+        assert cluster.labels_selected(namespace) == {"service"}
     assert set(cluster.selected(namespace)) == {"", "-ping", "-pong", "-canary", "-metrics"}
 
 
@@ -454,6 +485,18 @@ JUDGED: list[tuple[str, tuple[str, ...], bool]] = [
 ]
 
 
+JUDGED_AT_ONCE: dict[str, object] = {
+    **QUICK,
+    **ANALYSED,
+    "analysis.windowSeconds": 60,
+    "analysis.delaySeconds": 2,
+    "analysis.intervalSeconds": 5,
+    "analysis.count": 1,
+    "analysis.smoke.seconds": 5,
+    "metrics.serviceMonitor.intervalSeconds": 1,
+}
+
+
 @pytest.mark.parametrize("way", ["canary by pods", "canary by ping and pong", "blue and green"])
 def test_the_controller_judges_by_the_templates(
     cluster: Cluster, answers: Answers, way: str
@@ -462,15 +505,8 @@ def test_the_controller_judges_by_the_templates(
     namespace = cluster.namespace(f"judged-{way.replace(' ', '-')}")
     values: dict[str, object] = {
         **chart.WAYS[way],
-        **QUICK,
-        **ANALYSED,
+        **JUDGED_AT_ONCE,
         "analysis.prometheus.address": answers.url,
-        "analysis.windowSeconds": 60,
-        "analysis.delaySeconds": 2,
-        "analysis.intervalSeconds": 5,
-        "analysis.count": 1,
-        "analysis.smoke.seconds": 5,
-        "metrics.serviceMonitor.intervalSeconds": 1,
     }
     if way == "blue and green":
         values["workload.rollbackWindow"] = 0
@@ -503,4 +539,38 @@ def test_the_controller_judges_by_the_templates(
         asked = "".join(answers.asked)
         assert stable in asked
         assert cluster.rollout(namespace)["status"]["currentPodHash"] in asked
+    cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+@pytest.mark.parametrize("way", ["canary by pods", "canary by ping and pong"])
+def test_a_pause_ends_as_soon_as_the_new_version_is_bad(
+    cluster: Cluster, answers: Answers, way: str
+) -> None:
+    """Clients are sent to it all the while. That nobody asks, as in an idle environment, neither
+    ends the pause nor makes it one that a person must end."""
+    namespace = cluster.namespace(f"paused-{way.replace(' ', '-')}")
+    values: dict[str, object] = {
+        **chart.WAYS[way],
+        **JUDGED_AT_ONCE,
+        "canary.steps": [{"weight": 50, "pauseSeconds": 3600}],
+        "analysis.prometheus.address": answers.url,
+    }
+    cluster.released(namespace, values)
+    settled(cluster, namespace, chart.DIGEST)
+    stable = hash_of(cluster, namespace)
+    answers.tell()
+    cluster.released(namespace, values | {"image.digest": NEXT})
+
+    def reasons() -> list[str]:
+        conditions = cluster.rollout(namespace)["status"].get("pauseConditions", [])
+        return [condition["reason"] for condition in conditions]
+
+    until(lambda: reasons() == ["CanaryPauseStep"], 120, lambda: cluster.phase(namespace))
+    asked = len(answers.asked)
+    until(lambda: len(answers.asked) > asked + 12, 60)  # three times each of four metrics
+    assert reasons() == ["CanaryPauseStep"]
+    answers.tell("0.2")
+    until(lambda: bool(cluster.rollout(namespace)["status"].get("abort")), 60)
+    assert "Background analysis phase error/failed" in cluster.phase(namespace)
+    assert hash_of(cluster, namespace) == stable
     cluster.kubectl("delete", "namespace", namespace, "--wait=false")

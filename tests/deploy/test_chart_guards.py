@@ -64,9 +64,14 @@ def _service_faults(spec: dict[str, Any], container: dict[str, Any]) -> Iterator
             yield f"no {probe} probe"
     if not container.get("lifecycle", {}).get("preStop", {}).get("sleep"):
         yield "stops at once"
-    spread = {constraint["topologyKey"] for constraint in spec.get("topologySpreadConstraints", [])}
+    constraints = spec.get("topologySpreadConstraints", [])
+    spread = {constraint["topologyKey"] for constraint in constraints}
     if spread != {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}:
         yield "is not spread"
+    # By default a node that no pod of ours may go to counts as one without any: the skew then
+    # keeps every further pod Pending.
+    if any(constraint.get("nodeTaintsPolicy") != "Honor" for constraint in constraints):
+        yield "counts on tainted nodes"
 
 
 @pytest.mark.parametrize(("place", "way", "everything"), ALL)
@@ -111,6 +116,7 @@ BROKEN: list[tuple[str, Callable[[str], str], str]] = [
     ("_pod.tpl", instead("type: RuntimeDefault", "type: Unconfined"), "seccomp is off"),
     ("_pod.tpl", instead("lifecycle:", "lifetime:"), "stops at once"),
     ("_pod.tpl", instead("topologySpreadConstraints:", "spread:"), "is not spread"),
+    ("_pod.tpl", instead("nodeTaintsPolicy: Honor", "nodeTaintsPolicy: Ignore"), "tainted nodes"),
     ("_helpers.tpl", instead("@{{ .digest }}", ":latest"), "its image can change"),
     ("serviceaccount.yaml", taken_out("automountServiceAccountToken: false\n"), "mounts a token"),
     ("poddisruptionbudget.yaml", instead(".enabled", ".maxReplicas"), "no PodDisruptionBudget"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.deploy import chart
-from tests.deploy.chart import Manifest, kinds, pods
+from tests.deploy.chart import Manifest, Pod, kinds, one, pods
 
 NAMESPACE = "strongroom-dev"
 
@@ -91,6 +92,37 @@ def allowed(
             if (port, protocol) in ports and any(is_peer(each, peer) for each in peers):
                 return True
     return False
+
+
+def reached(manifests: list[Manifest], pod: Peer, service: Manifest) -> bool:
+    """Whether a pod gets through to a Service's ClusterIP where the VPC CNI enforces policies.
+
+    Its agent sees packets before kube-proxy has put a pod's address into them. So its controller
+    lets a ClusterIP through by what the Service itself says: where the rule's `podSelector` matches
+    the Service's `selector`, taken for labels, and one of the rule's ports is the `targetPort`, or
+    what a pod that the Service selects calls so. A Service without a selector is let through by
+    none (amazon-network-policy-controller-k8s, getMatchingServiceClusterIPs).
+    """
+    spec = service["spec"]
+    assert spec.get("clusterIP") != "None", "a name that leads to pods' own addresses"
+    policies = kinds(manifests, "NetworkPolicy")
+    itself = Peer(NAMESPACE, spec.get("selector", {}))
+    return any(
+        allowed(policies, "Egress", pod, itself, target, "TCP")
+        for target in _targets(spec, pods(manifests))
+    )
+
+
+def _targets(spec: dict[str, Any], found: list[Pod]) -> set[int]:
+    """The pods' ports that a Service leads to."""
+    selector = spec.get("selector", {}).items()
+    return {
+        port["containerPort"]
+        for pod in found
+        if selector and selector <= pod.labels.items()
+        for port in pod.container.get("ports", [])
+        if spec["ports"][0]["targetPort"] in (port["name"], port["containerPort"])
+    }
 
 
 VALUES: dict[str, object] = {
@@ -192,6 +224,33 @@ def test_who_gets_out(
     policies: list[Manifest], pod: Peer, peer: Peer, port: int, protocol: str, expected: bool
 ) -> None:
     assert allowed(policies, "Egress", pod, peer, port, protocol) is expected
+
+
+@pytest.mark.parametrize("way", chart.WAYS)
+def test_each_caller_gets_through_to_the_service_that_it_calls(way: str) -> None:
+    """The smoke load that every canary begins with, before all."""
+    manifests = chart.render("dev", {**VALUES, **chart.WAYS[way]})
+    called: dict[str, set[str]] = {"smoke": set(), "load": set()}
+    for pod in pods(manifests):
+        for argument in pod.container.get("args", []):
+            if found := re.search(r"http://([\w-]+)\.", argument):
+                called[pod.component].add(found[1])
+    assert "strongroom" in called["load"]
+    if chart.workload(manifests)["kind"] == "Rollout":
+        assert called["smoke"] & {"strongroom-canary", "strongroom-preview"}
+    for component, names in called.items():
+        for name in names:
+            service = one(manifests, "Service", name)
+            assert reached(manifests, ours(component), service), f"{component} to {name}"
+            assert not reached(manifests, SWEEPER, service)
+
+
+def test_a_service_without_a_selector_is_reached_by_nobody() -> None:
+    manifests = chart.render("dev", {**VALUES, **chart.WAYS["canary by pods"]})
+    service = one(manifests, "Service", "strongroom-canary")
+    assert reached(manifests, SMOKE, service)
+    del service["spec"]["selector"]
+    assert not reached(manifests, SMOKE, service)
 
 
 @pytest.mark.parametrize(("place", "way", "everything"), chart.ALL)

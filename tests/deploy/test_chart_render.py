@@ -19,6 +19,7 @@ from tests.deploy.chart import ALL, CHART, PLACES, WAYS, Manifest, kinds, one, p
 
 # As long as helm allows; the second has the chart's name in it, and is used as it is.
 LONG = "a-release-whose-name-is-as-long-as-helm-allows-it-abc"
+OTHER = "sha256:" + "f" * 64
 LONG_TOO = "strongroom-whose-name-is-as-long-as-helm-allows-it-ab"
 
 
@@ -255,7 +256,8 @@ def references(manifests: list[Manifest]) -> Iterator[tuple[str, str]]:
             text = json.dumps(spec["strategy"])
             for part in text.split('"'):
                 if part.startswith(manifest["metadata"]["name"] + "-"):
-                    kind = "AnalysisTemplate" if part.endswith(("-sli", "-smoke")) else "Service"
+                    template = part.endswith(("-sli", "-smoke", "-background"))
+                    kind = "AnalysisTemplate" if template else "Service"
                     yield kind, part
     for pod in pods(manifests):
         if "serviceAccountName" in pod.spec:
@@ -342,32 +344,20 @@ def test_who_selects_the_services_pods_selects_nothing_else(
 
 
 def test_services_of_each_way() -> None:
-    def services(way: str) -> dict[str, bool]:
-        """By name, whether the chart gives the selector."""
-        return {
-            service["metadata"]["name"].removeprefix("strongroom"): "selector" in service["spec"]
-            for service in kinds(chart.rendered("prod", way), "Service")
-        }
+    """Each with the pods' labels in its selector; Argo Rollouts adds the version's hash."""
 
-    # Where Argo Rollouts manages a selector, the chart must not: a server-side apply takes a
-    # selector as one field, so the second `helm upgrade` would end in a conflict.
-    own, managed = True, False
-    assert services("deployment") == {"": own, "-metrics": own}
-    assert services("canary by pods") == {
-        "": own,
-        "-stable": managed,
-        "-canary": managed,
-        "-metrics": own,
-    }
+    def services(way: str) -> set[str]:
+        manifests = chart.rendered("prod", way)
+        (wanted,) = [pod.labels for pod in pods(manifests) if pod.component == "service"]
+        found = kinds(manifests, "Service")
+        assert all(service["spec"]["selector"] == wanted for service in found)
+        return {service["metadata"]["name"].removeprefix("strongroom") for service in found}
+
+    assert services("deployment") == {"", "-metrics"}
+    assert services("canary by pods") == {"", "-stable", "-canary", "-metrics"}
     assert services("canary by alb") == services("canary by pods")
-    assert services("canary by ping and pong") == {
-        "": own,
-        "-ping": managed,
-        "-pong": managed,
-        "-canary": managed,
-        "-metrics": own,
-    }
-    assert services("blue and green") == {"": managed, "-preview": managed, "-metrics": own}
+    assert services("canary by ping and pong") == {"", "-ping", "-pong", "-canary", "-metrics"}
+    assert services("blue and green") == {"", "-preview", "-metrics"}
 
 
 def test_a_node_port_for_clusters_without_a_load_balancer() -> None:
@@ -400,6 +390,25 @@ def test_the_load_balancer_follows_the_weights() -> None:
     }
     assert rollout["progressDeadlineAbort"] is True
     assert rollout["rollbackWindow"]["revisions"] < rollout["revisionHistoryLimit"]
+
+
+def test_the_load_balancer_is_what_the_security_page_asks_of_one() -> None:
+    page = (chart.ROOT / "docs" / "security.md").read_text()
+    wanted = set(re.findall(r"`(routing\.http\.[a-z_.]+) = (\w+)`", page))
+    assert {name for name, _ in wanted} >= {"routing.http.desync_mitigation_mode"}
+    annotations = one(chart.rendered("prod"), "Ingress")["metadata"]["annotations"]
+    given = annotations["alb.ingress.kubernetes.io/load-balancer-attributes"].split(",")
+    assert wanted <= {tuple(attribute.split("=")) for attribute in given}
+
+
+def test_prometheus_finds_what_it_is_to_scrape_and_to_evaluate() -> None:
+    """That of kube-prometheus-stack selects by a label that names its own release."""
+    for place in ("staging", "prod", "prod-eu-west-1"):
+        for kind in ("ServiceMonitor", "PrometheusRule"):
+            found = one(chart.rendered(place), kind)["metadata"]["labels"]
+            assert found["release"] == "kube-prometheus-stack"
+            other = chart.render(place, {"metrics.labels": {"release": "other"}})
+            assert one(other, kind)["metadata"]["labels"]["release"] == "other"
 
 
 def test_without_argo_the_load_balancer_goes_to_the_service() -> None:
@@ -491,7 +500,27 @@ def test_load_is_spread_over_a_master_and_workers() -> None:
     assert address.items() <= master["spec"]["template"]["metadata"]["labels"].items()
     assert not address.items() <= worker["spec"]["template"]["metadata"]["labels"].items()
     # A Job cannot be changed; another run is another Job.
-    again = chart.render("dev", {**chart.LOAD, "loadTest.run": "2"})
-    assert {job["metadata"]["name"] for job in kinds(again, "Job")}.isdisjoint(
-        {master["metadata"]["name"], worker["metadata"]["name"]}
-    )
+    for other in ({"loadTest.run": "2"}, {"image.digest": OTHER}, {"config.MAX_IN_FLIGHT": 7}):
+        again = chart.render("dev", {**chart.LOAD, **other})
+        assert {job["metadata"]["name"] for job in kinds(again, "Job")}.isdisjoint(
+            {master["metadata"]["name"], worker["metadata"]["name"]}
+        )
+
+
+def test_load_runs_when_a_sync_is_healthy_and_is_no_resource_that_heals() -> None:
+    """Nor one that a retry of the sync runs again until it passes."""
+    for job in kinds(chart.rendered("dev", everything=True), "Job"):
+        assert job["metadata"]["annotations"] == {
+            "argocd.argoproj.io/hook": "PostSync",
+            "argocd.argoproj.io/hook-delete-policy": "HookSucceeded",
+        }
+
+
+def test_load_has_an_image_of_its_own_in_the_registry_of_its_place() -> None:
+    """No values but a digest and a key are left to give."""
+    load = {name: value for name, value in chart.LOAD.items() if name != "loadTest.allowHosts"}
+    for place in ("dev", "staging"):
+        manifests = chart.render(place, load)
+        (image,) = {p.container["image"] for p in pods(manifests) if p.component == "load"}
+        (service,) = {p.container["image"] for p in pods(manifests) if p.component == "service"}
+        assert image == service.replace("/strongroom@", "/strongroom-load@")

@@ -6,11 +6,14 @@ tree's deploy/ in it; all changes are commits, or hands that meddle.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -86,6 +89,39 @@ class GitOps:
         )
 
     # --- looking ------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def watching(self, namespace: str) -> Iterator[Callable[[], list[dict[str, str]]]]:
+        """Every state that a Service is in meanwhile: its name, the chart's version, and the hash
+        in its selector."""
+        fields = {
+            "name": "{.metadata.name}",
+            "chart": r"{.metadata.labels.helm\.sh/chart}",
+            "hash": "{.spec.selector.rollouts-pod-template-hash}",
+        }
+        path = "|".join(fields.values()) + r'{"\n"}'
+        with tempfile.NamedTemporaryFile() as told:
+            process = subprocess.Popen(
+                [
+                    *(chart.tool("kubectl"), "get", "services", f"--namespace={namespace}"),
+                    *("--watch", f"--output=jsonpath={path}"),
+                ],
+                env=self.cluster.environment,
+                stdout=told,
+            )
+
+            def seen() -> list[dict[str, str]]:
+                lines = Path(told.name).read_text().splitlines(keepends=True)
+                states = [line.strip().split("|") for line in lines if line.endswith("\n")]
+                found = [dict(zip(fields, state, strict=True)) for state in states]
+                return [{**one, "name": one["name"].removeprefix("strongroom")} for one in found]
+
+            try:
+                until(lambda: bool(seen()), 30)
+                yield seen
+            finally:
+                process.terminate()
+                process.wait(30)
 
     def application(self, entry: str) -> Any:
         return self.cluster.get("--namespace=argocd", "application", f"strongroom-{entry}")
@@ -209,6 +245,7 @@ def test_one_step_by_hand_brings_all_environments(gitops: GitOps) -> None:
     for namespace in ENTRIES.values():
         labels = gitops.cluster.get("namespace", namespace)["metadata"]["labels"]
         assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+        assert labels["elbv2.k8s.aws/pod-readiness-gate-inject"] == "enabled"
     until(lambda: gitops.synced("environments", gitops.git("rev-parse", "HEAD").strip()), 60)
 
 
@@ -220,6 +257,24 @@ def test_a_digest_rolls_in_its_environment_alone(gitops: GitOps) -> None:
     gitops.await_synced(head, *ENTRIES)
     until(lambda: gitops.running(ENTRIES[DEV]) == {SECOND}, 90)
     assert gitops.trace(*others) == before
+
+
+def test_a_sync_leaves_each_service_the_version_that_it_leads_to(gitops: GitOps) -> None:
+    """Argo CD applies them with every sync. Without the hash they would lead to all versions."""
+    led = gitops.cluster.selected(ENTRIES[STAGING])
+    assert led["-canary"]
+    assert led["-ping"] or led["-pong"]
+    chart_file = gitops.checkout / "deploy" / "chart" / "Chart.yaml"
+    chart_file.write_text(re.sub(r"(?m)^version: .*$", "version: 0.9.0", chart_file.read_text()))
+    with gitops.watching(ENTRIES[STAGING]) as seen:
+
+        def applied() -> set[str]:
+            return {service["name"] for service in seen() if "0.9.0" in service["chart"]}
+
+        gitops.await_synced(gitops.push("Another version of the chart"), STAGING)
+        until(lambda: applied() == set(led), 30, applied)
+        assert {(service["name"], service["hash"]) for service in seen()} == set(led.items())
+    assert gitops.cluster.labels_selected(ENTRIES[STAGING]) == {"service"}
 
 
 def test_what_dev_runs_is_promoted_as_a_canary(gitops: GitOps) -> None:
@@ -268,6 +323,45 @@ def test_drift_heals_but_for_the_number_of_pods(gitops: GitOps) -> None:
     cluster.kubectl("delete", "rollout", "strongroom", here)
     until(lambda: "strongroom" in _names(cluster, namespace, "rollout"), 60)
     until(lambda: gitops.running(namespace) == {SECOND}, 90)
+
+
+def test_load_comes_once_when_the_release_is_through_and_does_not_heal(gitops: GitOps) -> None:
+    namespace = ENTRIES[DEV]
+    here = f"--namespace={namespace}"
+    cluster = gitops.cluster
+    before = gitops.running(namespace)
+
+    def events(reason: str, kind: str) -> dict[str, str]:
+        """When, by the name of what it was about."""
+        return {
+            event["involvedObject"]["name"]: event["metadata"]["creationTimestamp"]
+            for event in cluster.get(here, "events")["items"]
+            if (event["reason"], event["involvedObject"]["kind"]) == (reason, kind)
+        }
+
+    file = gitops.values("values-dev.yaml")
+    load = f'  enabled: true\n  apiKeySecret: {{name: load}}\n  image:\n    digest: "{FIRST}"\n'
+    text = file.read_text()
+    assert text.count("loadTest:\n  image:\n") == 1
+    file.write_text(text.replace("loadTest:\n  image:\n", f"loadTest:\n{load}"))
+    gitops.promote("set-digest", "dev", THIRD)
+    head = gitops.push("Dev runs the third image, and is loaded")
+    gitops.await_synced(head, DEV)
+    through = max(events("RolloutCompleted", "Rollout").values())
+    jobs = events("SuccessfulCreate", "Job")
+    made = {name: when for name, when in jobs.items() if "-load-" in name}
+    assert {name.split("-")[2] for name in made} == {"master", "worker"}
+    assert len(made) == 2
+    assert min(made.values()) >= through
+    assert gitops.running(namespace) == {THIRD}
+    until(lambda: not [name for name in _names(cluster, namespace, "job") if "-load-" in name], 60)
+    cluster.kubectl("delete", "service", "strongroom-load", here)
+    until(lambda: "strongroom-load" in _names(cluster, namespace, "service"), 60)
+    gitops.await_synced(head, DEV)
+    assert not [name for name in _names(cluster, namespace, "job") if "-load-" in name]
+    assert {name for name in events("Completed", "Job") if "-load-" in name} == set(made)
+    gitops.await_synced(gitops.revert(), DEV)
+    until(lambda: gitops.running(namespace) == before, 90)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import threading
@@ -83,6 +84,13 @@ class Tree:
         done = run(self.root / "scripts/promote", "set-digest", environment, digest)
         assert done.returncode == 0, done.stderr
 
+    def change(self, file: str, old: str, new: str) -> None:
+        """In deploy/, where the text is once."""
+        path = self.root / "deploy" / file
+        text = path.read_text()
+        assert text.count(old) == 1
+        path.write_text(text.replace(old, new))
+
     def verify(self, environment: str = "dev") -> subprocess.CompletedProcess[str]:
         return self.release("verify", environment, "--key", self.key.with_suffix(".pub"))
 
@@ -102,13 +110,14 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tree(tmp_path: Path, key: Path) -> Iterator[Tree]:
     root = tmp_path / "tree"
-    values = root / "deploy" / "chart"
-    values.mkdir(parents=True)
+    for part in ("chart", "argocd"):
+        shutil.copytree(ROOT / "deploy" / part, root / "deploy" / part)
     (root / "scripts").mkdir()
-    for name in ("release", "promote"):
+    for name in ("release", "promote", "entries.py"):
         shutil.copy(ROOT / "scripts" / name, root / "scripts")
     for environment in ("dev", "staging", "prod"):
-        (values / f"values-{environment}.yaml").write_text('image:\n  digest: ""\n')
+        file = root / "deploy" / "chart" / f"values-{environment}.yaml"
+        file.write_text(re.sub(r'digest: "[^"]*"', 'digest: ""', file.read_text()))
         (root / "live" / environment).mkdir(parents=True)
         (root / "live" / environment / "account.hcl").touch()
     shutil.copy(ROOT / "live/project.hcl", root / "live")
@@ -303,6 +312,82 @@ def test_a_provenance_that_was_touched_is_refused(tree: Tree, spoilt: str) -> No
 
 def test_an_environment_that_runs_nothing_yet_is_refused(tree: Tree) -> None:
     _refused(tree.verify("prod"), "names no digest")
+
+
+# --- verify, whichever file names the image ---
+
+STRANGE = "sha256:" + "c" * 64
+WEST = "chart/values-prod-eu-west-1.yaml"
+WEST_REPOSITORY = "  repository: 333344445555.dkr.ecr.eu-west-1.amazonaws.com/strongroom\n"
+
+
+def test_the_image_of_one_region_alone_is_verified_too(tree: Tree) -> None:
+    """Its values come on top of prod's, and nothing keeps them from naming another one."""
+    tree.runs("prod", tree.pushed())
+    assert tree.verify("prod").returncode == 0
+    tree.change(WEST, WEST_REPOSITORY, f'{WEST_REPOSITORY}  digest: "{STRANGE}"\n')
+    _refused_naming(tree.verify("prod"), STRANGE, "is not signed")
+    _refused_naming(
+        tree.release("wait", "prod", "--repository", tree.repository, "--minutes", "0"),
+        STRANGE,
+        "still missing",
+    )
+
+
+def test_an_image_of_another_registry_is_refused(tree: Tree) -> None:
+    """Even by a digest that we signed."""
+    tree.runs("prod", tree.pushed())
+    for place in ("333344445555.dkr.ecr.eu-central-1.amazonaws.com", "evil.example"):
+        other = f"  repository: {place}/strongroom\n"
+        tree.change(WEST, WEST_REPOSITORY, other)
+        _refused_naming(tree.verify("prod"), f"{place}/strongroom@", "not of its own registry")
+        tree.change(WEST, other, WEST_REPOSITORY)
+    assert tree.verify("prod").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        f'- {{name: more, "image": "333344445555.dkr.ecr.eu-west-1.amazonaws.com/x@{STRANGE}"}}',
+        f"- name: more\n      command: [run, {STRANGE}]",
+        "- name: more\n      image: evil.example/strongroom:latest",
+    ],
+    ids=["in one line", "a digest anywhere", "by tag"],
+)
+def test_an_image_that_a_template_names_is_looked_at(tree: Tree, container: str) -> None:
+    tree.runs("prod", tree.pushed())
+    tree.change(
+        "chart/templates/_pod.tpl",
+        "  containers:\n    - name: service",
+        f"  containers:\n    {container}\n    - name: service",
+    )
+    _refused_naming(tree.verify("prod"), "prod-eu-central-1", "")
+
+
+def test_the_load_tests_image_is_verified_too(tree: Tree) -> None:
+    tree.runs("staging", tree.pushed())
+    assert tree.verify("staging").returncode == 0
+    load = "loadTest:\n  enabled: true\n  apiKeySecret: {name: load}\n  image:\n"
+    load += f'    digest: "{STRANGE}"\n'
+    tree.change("chart/values-staging.yaml", "loadTest:\n  image:\n", load)
+    _refused_naming(tree.verify("staging"), STRANGE, "is not signed")
+
+
+def test_what_cannot_be_rendered_is_not_verified(tree: Tree) -> None:
+    tree.runs("prod", tree.pushed())
+    tree.change(WEST, "sweeper:\n", "sweeperr:\n")
+    _refused_naming(tree.verify("prod"), "'sweeperr' not allowed", "")
+
+
+def test_an_environment_without_an_entry_is_not_verified(tree: Tree) -> None:
+    tree.runs("staging", tree.pushed())
+    tree.change("argocd/values.yaml", "environment: staging", "environment: stage")
+    _refused(tree.verify("staging"), "deploy/argocd has no entry of staging")
+
+
+def _refused_naming(done: subprocess.CompletedProcess[str], *told: str) -> None:
+    for part in told:
+        _refused(done, part)
 
 
 @pytest.mark.parametrize("environment", ["production", "../dev", ""])

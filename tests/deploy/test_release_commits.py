@@ -12,12 +12,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 
+from scripts import entries
 from tests.deploy.pipeline import PATH, ROOT, need, run
 
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 ENVIRONMENTS = ("dev", "staging", "prod")
-SCRIPTS = ("promote", "commit-promotion", "commit-change", "environments", "rendered-diff")
+SCRIPTS = (
+    *("promote", "commit-promotion", "commit-change", "environments", "rendered-diff"),
+    "entries.py",
+)
 AUTHOR = {
     f"GIT_{who}_{what}": f"{what.lower()}@localhost"
     for who in ("AUTHOR", "COMMITTER")
@@ -286,6 +291,7 @@ def test_every_environment_is_listed(clone: Clone) -> None:
 
 
 def test_those_whose_image_is_another_one(clone: Clone) -> None:
+    need("helm")
     since = ("--image-changed-since", "origin/main")
     assert listed(clone, *since) == "environments=[]"
     file = clone.root / "deploy" / "chart" / "values-prod.yaml"
@@ -295,7 +301,65 @@ def test_those_whose_image_is_another_one(clone: Clone) -> None:
     assert listed(clone, *since) == 'environments=["staging"]'
 
 
+SINCE_MAIN = ("--image-changed-since", "origin/main")
+
+
+def test_an_image_that_one_region_alone_names_is_a_change(clone: Clone) -> None:
+    need("helm")
+    file = clone.root / "deploy" / "chart" / "values-prod-eu-west-1.yaml"
+    file.write_text(file.read_text().replace("image:\n", f'image:\n  digest: "{NEW}"\n'))
+    assert listed(clone, *SINCE_MAIN) == 'environments=["prod"]'
+
+
+def test_an_image_that_a_template_or_the_list_brings_is_a_change(clone: Clone) -> None:
+    need("helm")
+    file = clone.root / "deploy" / "argocd" / "values.yaml"
+    good = file.read_text()
+    (clone.root / "deploy" / "chart" / "values-more.yaml").write_text(
+        f'image: {{digest: "{NEW}"}}\n'
+    )
+    assert listed(clone, *SINCE_MAIN) == "environments=[]"
+    file.write_text(
+        good.replace("[values-staging.yaml]", "[values-staging.yaml, values-more.yaml]")
+    )
+    assert listed(clone, *SINCE_MAIN) == 'environments=["staging"]'
+    file.write_text(good)
+    file = clone.root / "deploy" / "chart" / "templates" / "_pod.tpl"
+    file.write_text(
+        file.read_text().replace("name: service\n", "name: service\n      env: [x@" + NEW + "]\n")
+    )
+    assert listed(clone, *SINCE_MAIN) == 'environments=["dev", "prod", "staging"]'
+
+
+def test_what_cannot_be_rendered_is_no_answer(clone: Clone) -> None:
+    need("helm")
+    file = clone.root / "deploy" / "chart" / "values-prod-eu-west-1.yaml"
+    file.write_text(file.read_text() + "bogus: 1\n")
+    done = clone.script("environments", *SINCE_MAIN)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "prod-eu-west-1 cannot be rendered" in done.stderr
+    assert "'bogus' not allowed" in done.stderr
+
+
+def test_an_environment_that_was_never_released_has_no_image(clone: Clone) -> None:
+    need("helm")
+    file = clone.root / "deploy" / "chart" / "values-staging.yaml"
+    file.write_text(file.read_text().replace(OLD, ""))
+    assert listed(clone, *SINCE_MAIN) == "environments=[]"
+
+
+def test_to_compare_it_needs_helm_and_says_so(clone: Clone, tmp_path: Path) -> None:
+    for name in ("git", "tar"):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name) or name)
+    script = clone.root / "scripts" / "environments"
+    done = run(sys.executable, script, *SINCE_MAIN, PATH=str(tmp_path / "bin"))
+    assert done.returncode == 1
+    assert "helm is not on the PATH" in done.stderr
+
+
 def test_what_main_got_meanwhile_is_not_this_branch_s_change(origin: Path, clone: Clone) -> None:
+    need("helm")
     other = cloned(origin, "other")
     other.write("prod", NEW)
     assert other.script("commit-promotion", "prod").returncode == 0
@@ -310,6 +374,27 @@ def test_a_branch_that_was_not_fetched_is_told(clone: Clone) -> None:
 
 
 # --- what it comes to, rendered ---
+
+
+def test_the_scripts_render_what_argo_cd_renders() -> None:
+    """An image that the ApplicationSet gave would come on top of the values files, unseen."""
+    need("helm")
+    done = run("helm", "template", "environments", ROOT / "deploy" / "argocd")
+    assert done.returncode == 0, done.stderr
+    manifests = [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+    [made] = [m["spec"] for m in manifests if m["kind"] == "ApplicationSet"]
+    source = made["template"]["spec"]["source"]
+    assert set(source) == {"repoURL", "targetRevision", "path", "helm"}
+    assert source["path"] == str(entries.CHART)
+    assert source["helm"] == {
+        "releaseName": "strongroom",
+        "valuesObject": {"workload": {"kind": "Rollout"}},
+    }
+    assert entries.ALWAYS == ("--set", "workload.kind=Rollout")
+    patched = yaml.safe_load(made["templatePatch"].replace("{{ toJson .values }}", "[values]"))
+    assert patched == {"spec": {"source": {"helm": {"valueFiles": ["values"]}}}}
+    listed = [vars(entry) | {"values": list(entry.values)} for entry in entries.entries(ROOT)]
+    assert listed == made["generators"][0]["list"]["elements"]
 
 
 def _diff(clone: Clone) -> subprocess.CompletedProcess[str]:

@@ -58,9 +58,9 @@ class Prod:
 def prod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prod]:
     if importlib.util.find_spec("ministack") is None:
         missing("ministack is not installed: make install-test")
-    need("terragrunt")
+    need("terragrunt", "helm")
     root = tmp_path_factory.mktemp("tree")
-    for folder in ("live", "scripts", "deploy/chart"):
+    for folder in ("live", "scripts", "deploy"):
         ignored = shutil.ignore_patterns("__pycache__", ".terragrunt-cache")
         shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
     with EmulatedAccounts(tmp_path_factory.mktemp("accounts")) as accounts:
@@ -88,3 +88,20 @@ def test_another_account_s_registry_is_no_answer(prod: Prod) -> None:
     waited = prod.wait("staging")
     assert waited.returncode == 1
     assert "this session is of account 222233334444" in waited.stderr
+
+
+def test_a_region_waits_for_the_image_that_it_alone_is_to_run(prod: Prod) -> None:
+    digest = prod.put("eu-central-1", "second")
+    assert prod.put("eu-west-1", "second") == digest
+    assert run(prod.root / "scripts/promote", "set-digest", "prod", digest).returncode == 0
+    file = prod.root / "deploy/chart/values-prod-eu-west-1.yaml"
+    good = file.read_text()
+    try:
+        other = "sha256:" + "e" * 64
+        file.write_text(good.replace("image:\n", f'image:\n  digest: "{other}"\n'))
+        waited = prod.wait("prod")
+        assert waited.returncode == 1
+        assert other in waited.stderr
+    finally:
+        file.write_text(good)
+    assert prod.wait("prod").returncode == 0

@@ -264,7 +264,7 @@ def test_an_administrator_cannot_take_the_role(workload: Workload) -> None:
 
 
 def test_the_service_is_ready(running: Running) -> None:
-    answer = running.service.request("GET", "/readyz", key=None)
+    answer = running.service.request("GET", "/readyz?deep", key=None)
 
     assert answer.json()["checks"] == {"table": "ok", "bucket": "ok"}
 
@@ -357,7 +357,7 @@ def _patches(running: Running) -> bool:
 
 
 def _is_ready(running: Running) -> bool:
-    return running.service.request("GET", "/readyz", key=None).status == 200
+    return running.service.request("GET", "/readyz?deep", key=None).status == 200
 
 
 def _verifies(running: Running) -> bool:
@@ -708,7 +708,7 @@ def test_behind_the_fence_everything_can_be_read(
 ) -> None:
     service, path = behind_fence.service, f"/v1/documents/{document['id']}"
 
-    assert service.request("GET", "/readyz", key=None).status == 200
+    assert service.request("GET", "/readyz?deep", key=None).status == 200
     assert service.request("GET", path).json() == document
     assert service.request("GET", path + "/content").body == b"written elsewhere"
     by_tag = service.request("GET", "/v1/documents?tag=fence").json()["items"]

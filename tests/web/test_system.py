@@ -9,6 +9,7 @@ import pytest
 
 from app.problems import NotFound
 from app.web.metrics import Metrics
+from app.web.readiness import Readiness
 from app.web.system import SystemRoutes
 
 
@@ -16,7 +17,7 @@ async def metrics_for(peer: tuple[Any, ...] | None) -> bytes:
     transport = SimpleNamespace(get_extra_info=lambda name: peer if name == "peername" else None)
     context: Any = SimpleNamespace(request=SimpleNamespace(transport=transport))
     pipeline: Any = None
-    system = SystemRoutes(pipeline, Metrics(), {}, {}, metrics_here=True)
+    system = SystemRoutes(pipeline, Metrics(), Readiness({}), {}, metrics_here=True)
     return (await system.metrics(context)).body or b""
 
 

@@ -105,6 +105,7 @@ spec:
     - topologyKey: {{ $key }}
       maxSkew: 1
       whenUnsatisfiable: {{ $unsatisfiable }}
+      nodeTaintsPolicy: Honor # else a tainted node counts as an empty one, and no pod fits any more
       labelSelector:
         matchLabels:
           {{- include "strongroom.selector" (list $ "service") | nindent 10 }}
@@ -136,7 +137,7 @@ spec:
       readinessProbe:
         httpGet: {path: /readyz, port: http}
         periodSeconds: 5
-        timeoutSeconds: 3 # the service itself gives up after 2 s
+        timeoutSeconds: 3
         failureThreshold: 2
       lifecycle:
         preStop:
