@@ -217,12 +217,17 @@ def settings() -> dict[str, dict[str, list[str]]]:
             for kind, name in re.findall(r"\b(vars|secrets)\.(\w+)", json.dumps(job)):
                 place = str(job.get("environment", ""))
                 place = re.sub(r"\$\{\{ (inputs|matrix)\.environment \}\}", "<env>", place)
+                place = re.sub(f"^({'|'.join(sorted(_accounts()))})-plan$", "<env>-plan", place)
                 kinds = found.setdefault(place, {"variables": set(), "secrets": set()})
                 kinds["variables" if kind == "vars" else "secrets"].add(name)
     return {
         place: {kind: sorted(names) for kind, names in kinds.items() if names}
         for place, kinds in sorted(found.items())
     }
+
+
+def _accounts() -> set[str]:
+    return {file.parent.name for file in (ROOT / "live").glob("*/account.hcl")}
 
 
 def commands() -> list[tuple[str, str]]:
