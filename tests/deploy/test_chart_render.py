@@ -516,6 +516,20 @@ def test_load_runs_when_a_sync_is_healthy_and_is_no_resource_that_heals() -> Non
         }
 
 
+def test_load_in_staging_says_signed_how_the_image_did() -> None:
+    manifests = chart.render("staging", chart.LOAD)
+    master, worker = kinds(manifests, "Job")
+    (container,) = master["spec"]["template"]["spec"]["containers"]
+    (service,) = {p.container["image"] for p in pods(manifests) if p.component == "service"}
+    assert "--profile=steady" in container["args"]
+    assert f"--verdict-of={service.partition('@')[2]}" in container["args"]
+    assert "--verdict-key=/run/verdict/key.pem" in container["args"]
+    assert "/run/verdict" in {mount["mountPath"] for mount in container["volumeMounts"]}
+    secrets = [v["secret"] for v in master["spec"]["template"]["spec"]["volumes"] if "secret" in v]
+    assert secrets == [{"secretName": "strongroom-load-verdict"}]
+    assert "verdict" not in json.dumps(worker)
+
+
 def test_load_has_an_image_of_its_own_in_the_registry_of_its_place() -> None:
     """No values but a digest and a key are left to give."""
     load = {name: value for name, value in chart.LOAD.items() if name != "loadTest.allowHosts"}

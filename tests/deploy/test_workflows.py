@@ -431,6 +431,23 @@ def test_the_tools_that_are_asked_for_are_in_mise_toml() -> None:
                     assert {*step.get("with", {}).get("tools", "all").split()} <= names, file.stem
 
 
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [
+        ("scripts/environments --image-changed-since", {"helm"}),
+        ("scripts/release verify", {"cosign", "helm"}),
+        ("scripts/release wait", {"helm"}),
+    ],
+)
+def test_who_renders_every_entry_has_what_renders(command: str, needed: set[str]) -> None:
+    jobs = yaml.safe_load((FOLDER / "promotion.yml").read_text())["jobs"].values()
+    calling = [job for job in jobs if any(command in s.get("run", "") for s in job["steps"])]
+    assert calling
+    for job in calling:
+        (tools,) = [s for s in job["steps"] if s.get("uses") == "./.github/actions/tools"]
+        assert needed <= {*tools["with"]["tools"].split()}
+
+
 def test_a_release_asks_for_a_green_night_of_all_the_full_tier_has() -> None:
     jobs = yaml.safe_load(RELEASE)["jobs"]
     assert jobs["build"]["needs"] == "green-night"
