@@ -236,8 +236,8 @@ def all_on(place: str) -> dict[str, object]:
 
 
 def apply_as_argo_cd(cluster: Cluster, namespace: str, manifests: list[Manifest]) -> None:
-    """Leave those selectors to Argo Rollouts into which it has put a version's hash, as deploy/argocd
-    does by `ignoreDifferences`, and the chart by `lookup`. It may do so at any moment."""
+    """Leave those selectors to Argo Rollouts into which it has put a version's hash, as
+    deploy/argocd does by `ignoreDifferences`, and the chart by `lookup`."""
     for _ in range(10):
         taken = {
             service["metadata"]["name"]
