@@ -24,10 +24,9 @@ _CONTROLS = bytes([*range(9), *range(10, 32), 127])
 _MOST_DIGITS = 4000  # of what Python makes a number of
 _MOST_KNOWN = 1000
 _VERSIONS = {"HTTP/1.1": True, "HTTP/1.0": False}
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
-_DECISIVE = frozenset({"content-length", "transfer-encoding", "host", "connection", "expect"})
-# Names, with their colons, and hosts that were found to be valid. Clients send few, and checking
-# takes longer.
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
+_DECISIVE = _FRAMING | {"host", "connection", "expect"}
+# Names and hosts that were found to be valid. Clients send few, and checking takes longer.
 _known_names: dict[str, str] = {}
 _known_hosts: set[str] = set()
 
@@ -56,7 +55,7 @@ def parse_head(data: bytes) -> Head:
     if len(parts) != 3:
         raise BadRequest("The request line is not: method, target, version.")
     method, target, version = parts
-    if method not in _METHODS and not _token.fullmatch(method):
+    if not _token.fullmatch(method):
         raise BadRequest("The method is no token.")
     current = _VERSIONS.get(version)
     if current is None:
@@ -65,10 +64,15 @@ def parse_head(data: bytes) -> Head:
     decisive: dict[str, list[str]] = {}
     for field in lines:
         name, colon, value = field.partition(":")
-        known = _known_names.get(name + colon) or _check_name(name, colon)
+        known = _known_names.get(name) if colon else None
+        if known is None:
+            known = _check_name(name, colon)
         value = value.strip(" \t")
         if known in _DECISIVE:
-            decisive.setdefault(known, []).append(value)
+            if known in decisive:
+                decisive[known].append(value)
+            else:
+                decisive[known] = [value]
         headers.append((known, value))
     hosts = decisive.get("host", ())
     if len(hosts) != 1 and (hosts or current):
@@ -84,8 +88,7 @@ def parse_head(data: bytes) -> Head:
             # RFC 9112, 3.2.2: the target's authority counts, whatever Host says.
             headers = [(n, v) for n, v in headers if n != "host"] + [("host", authority)]
     options = _options(decisive["connection"]) if "connection" in decisive else ()
-    framed = "content-length" in decisive or "transfer-encoding" in decisive
-    length = _length(decisive, current) if framed else 0
+    length = _length(decisive, current) if not _FRAMING.isdisjoint(decisive) else 0
     return Head(
         method,
         target,
@@ -104,7 +107,7 @@ def _check_name(name: str, colon: str) -> str:
     if not _token.fullmatch(name):
         raise BadRequest("A header's name holds a character that no name may hold.")
     if len(_known_names) < _MOST_KNOWN:
-        _known_names[name + colon] = name.lower()
+        _known_names[name] = name.lower()
     return name.lower()
 
 

@@ -18,7 +18,6 @@ from app.web.context import RequestContext
 from app.web.cors import Cors
 from app.web.pipeline import ProblemHandler, RequestPipeline
 from app.web.route import Route
-from app.web.router import Router
 
 # Tags, metadata and a file name at their limits need this much.
 MAX_HEADER_BYTES = 16_384
@@ -39,7 +38,6 @@ def build_app(
     app: App = Sanic(
         f"strongroom-{next(_names)}",
         error_handler=ProblemHandler(pipeline),
-        router=Router(),
         configure_logging=False,
     )
     app.ctx.clients = clients
