@@ -113,7 +113,7 @@ def tree(tmp_path: Path, key: Path) -> Iterator[Tree]:
     for part in ("chart", "argocd"):
         shutil.copytree(ROOT / "deploy" / part, root / "deploy" / part)
     (root / "scripts").mkdir()
-    for name in ("release", "promote", "entries.py"):
+    for name in ("release", "promote", "entries.py", "virtual_environment.py"):
         shutil.copy(ROOT / "scripts" / name, root / "scripts")
     for environment in ("dev", "staging", "prod"):
         file = root / "deploy" / "chart" / f"values-{environment}.yaml"
