@@ -307,6 +307,9 @@ def _precondition(context: RequestContext) -> Precondition:
 
 def _not_modified(context: RequestContext, etag: str) -> bool:
     """RFC 9110, 13.2.2: If-Match first, then If-None-Match."""
+    headers = context.request.headers
+    if "if-none-match" not in headers and "if-match" not in headers:
+        return False
     conditions.require(conditions.if_match(context.list_header("if-match")), etag)
     unwanted = conditions.if_none_match(context.list_header("if-none-match"))
     return conditions.not_modified(unwanted, etag)

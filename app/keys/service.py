@@ -126,11 +126,20 @@ class Authenticator:
         self._found = _Cache(FOUND_SECONDS)
         # Apart, so that guessed ids cannot push out real ones.
         self._missing = _Cache(MISSING_SECONDS)
+        # Whole headers whose secret was right, and whose they are.
+        self._verified: dict[str, tuple[ApiKey, Caller]] = {}
         self._loading: dict[str, asyncio.Task[ApiKey | None]] = {}
 
     async def authenticate(self, authorization: str | None) -> Caller:
         """Raises `Unauthorized`; `RateLimited` if too many unknown keys are being tried; or
         `errors.Unavailable` if the table cannot be asked."""
+        now = time.time_ns() // 1_000_000
+        verified = self._verified.get(authorization) if authorization else None
+        if verified is not None:
+            key, caller = verified
+            # Only as long as the record is the one that the secret was compared with.
+            if self._found.get(key.id)[1] is key and key.valid(now):
+                return caller
         key_id, secret = _credentials(authorization)
         known, key = self._found.get(key_id)
         if not known:
@@ -139,9 +148,18 @@ class Authenticator:
         expected = key.secret_sha256 if key else ""
         if key is None or not hmac.compare_digest(expected, _digest(secret)):
             raise Unauthorized("The API key is unknown. Check it, or ask for a new one.")
-        if not key.valid(time.time_ns() // 1_000_000):
+        if not key.valid(now):
             raise Unauthorized("The API key is expired or revoked. Ask for a new one.")
-        return Caller(key.tenant, key.id, key.scopes)
+        caller = Caller(key.tenant, key.id, key.scopes)
+        self._remember(authorization, key, caller)
+        return caller
+
+    def _remember(self, authorization: str | None, key: ApiKey, caller: Caller) -> None:
+        """Comparing the secret again takes a digest, for each request of a busy client."""
+        if authorization is not None:
+            self._verified[authorization] = (key, caller)
+            if len(self._verified) > _CACHED_KEYS:
+                self._verified.pop(next(iter(self._verified)))
 
     async def _lookup(self, key_id: str) -> ApiKey | None:
         missing, _ = self._missing.get(key_id)

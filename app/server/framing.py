@@ -23,6 +23,7 @@ _absolute = re.compile(r"https?://([^/?]*)(.*)", re.IGNORECASE)
 _CONTROLS = bytes([*range(9), *range(10, 32), 127])
 _MOST_DIGITS = 4000  # of what Python makes a number of
 _MOST_KNOWN = 1000
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _VERSIONS = {"HTTP/1.1": True, "HTTP/1.0": False}
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
 _DECISIVE = _FRAMING | {"host", "connection", "expect"}
@@ -31,38 +32,70 @@ _known_names: dict[str, str] = {}
 _known_hosts: set[str] = set()
 
 
-class Head(NamedTuple):
-    """A request's head. `target` begins with `/`, or is `*`; header names are in lower case.
+class Fields(NamedTuple):
+    """What a head's fields say: `block` is their bytes, with the line end before each.
 
-    `length` is the body's in bytes; None for a chunked one.
+    Header names are in lower case. `length` is the body's in bytes; None for a chunked one.
     """
 
-    method: str
-    target: str
-    version: str
+    block: bytes
+    current: bool  # HTTP/1.1
     headers: list[tuple[str, str]]
+    host: str | None
     length: int | None
     keep_alive: bool
     expects_continue: bool
 
 
-def parse_head(data: bytes) -> Head:
-    """A head, without the empty line that ends it. Raises `BadRequest`, `ExpectationFailed`."""
-    line, *lines = data.decode(errors="surrogateescape").split("\r\n")
-    if len(data) - len(data.translate(None, _CONTROLS)) != 2 * len(lines):
+class Head(NamedTuple):
+    """A request's head. `target` begins with `/`, or is `*`."""
+
+    method: str
+    target: str
+    version: str
+    headers: list[tuple[str, str]]
+    fields: Fields
+
+
+def parse_head(data: bytes, last: Fields | None = None) -> Head:
+    """A head, without the empty line that ends it. Raises `BadRequest`, `ExpectationFailed`.
+
+    `last` are the fields of the connection's request before, which a client mostly sends again as
+    they were: then they are not parsed again.
+    """
+    end = data.find(b"\r\n")
+    line, block = (data, b"") if end < 0 else (data[:end], data[end:])
+    known = last is not None and last.block == block
+    checked = line if known else data
+    lines = 0 if known else block.count(b"\r\n")
+    if len(checked) - len(checked.translate(None, _CONTROLS)) != 2 * lines:
         raise BadRequest("The head of the request holds a control character.")
-    parts = line.split(" ")
+    parts = line.decode(errors="surrogateescape").split(" ")
     if len(parts) != 3:
         raise BadRequest("The request line is not: method, target, version.")
     method, target, version = parts
-    if not _token.fullmatch(method):
+    if method not in _METHODS and not _token.fullmatch(method):
         raise BadRequest("The method is no token.")
     current = _VERSIONS.get(version)
     if current is None:
         raise BadRequest("The version is neither HTTP/1.1 nor HTTP/1.0.")
+    if last is not None and known and last.current is current:
+        fields = last
+    else:
+        fields = _parse_fields(block, current)
+    headers = fields.headers
+    if target[:1] != "/" or "#" in target or not target.isascii():
+        target, authority = _other_target(method, target)
+        if authority is not None and authority != fields.host:
+            # RFC 9112, 3.2.2: the target's authority counts, whatever Host says.
+            headers = [(n, v) for n, v in headers if n != "host"] + [("host", authority)]
+    return Head(method, target, version[5:], headers, fields)
+
+
+def _parse_fields(block: bytes, current: bool) -> Fields:
     headers = []
     decisive: dict[str, list[str]] = {}
-    for field in lines:
+    for field in block.decode(errors="surrogateescape").split("\r\n")[1:]:
         name, colon, value = field.partition(":")
         known = _known_names.get(name) if colon else None
         if known is None:
@@ -82,18 +115,13 @@ def parse_head(data: bytes) -> Head:
         _check_host(host)
         if len(_known_hosts) < _MOST_KNOWN:
             _known_hosts.add(host)
-    if target[:1] != "/" or "#" in target or not target.isascii():
-        target, authority = _other_target(method, target)
-        if authority is not None and authority != host:
-            # RFC 9112, 3.2.2: the target's authority counts, whatever Host says.
-            headers = [(n, v) for n, v in headers if n != "host"] + [("host", authority)]
     options = _options(decisive["connection"]) if "connection" in decisive else ()
     length = _length(decisive, current) if not _FRAMING.isdisjoint(decisive) else 0
-    return Head(
-        method,
-        target,
-        version[5:],
+    return Fields(
+        block,
+        current,
         headers,
+        host,
         length,
         "close" not in options and (current or "keep-alive" in options),
         "expect" in decisive and _expects_continue(decisive["expect"], current) and length != 0,

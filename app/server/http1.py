@@ -19,10 +19,13 @@ from sanic.http import Http, Stage
 from sanic.response import HTTPResponse
 
 from app.problems import BadRequest, Problem
-from app.server.framing import Chunks, check_beginning, parse_head
+from app.server.framing import Chunks, Fields, check_beginning, parse_head
 
 _END = b"\r\n\r\n"
+_CR = ord("\r")
 _MOST_EMPTY_LINES = 8
+# What a connection remembers of its last head, at most.
+_REMEMBERED_BYTES = 2048
 # A body up to this size is copied behind its head: that takes less than to send two pieces.
 _COPIED_BYTES = 16 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -70,11 +73,12 @@ class Http1(Http):
     request_bytes: Any
     response_func: Any
 
-    __slots__ = ("_chunks", "_lingers", "lingering")
+    __slots__ = ("_chunks", "_fields", "_lingers", "lingering")
 
     def __init__(self, protocol: Any) -> None:
         super().__init__(protocol)  # type: ignore[no-untyped-call]
         self._chunks: Chunks | None = None  # of a chunked body
+        self._fields: Fields | None = None  # of the last request
         self._lingers = False  # after the response there is more to come, and no use for it
         self.lingering = False
 
@@ -99,13 +103,19 @@ class Http1(Http):
         """Receive a request's head, and make `self.request` of it."""
         buffer = self.recv_buffer
         self._lingers = True  # unless it is a request
-        await self._skip_empty_lines()
+        if not buffer or buffer[0] == _CR:
+            await self._skip_empty_lines()
         self.head_only = buffer.startswith(b"HEAD ")
-        data = bytes(buffer[: await self._end_of_head()])
-        head = parse_head(data)
+        end = buffer.find(_END)
+        if not 0 <= end < self.HEADER_MAX_SIZE:
+            end = await self._end_of_head()
+        data = bytes(buffer[:end])
+        head = parse_head(data, self._fields)
+        fields = head.fields
+        self._fields = fields if len(fields.block) <= _REMEMBERED_BYTES else None
         del buffer[: len(data) + len(_END)]
         self._lingers = False
-        self.keep_alive = head.keep_alive
+        self.keep_alive = fields.keep_alive
         self.head_only = head.method == "HEAD"
         protocol = self.protocol
         request = protocol.request_class(
@@ -117,12 +127,12 @@ class Http1(Http):
             transport=protocol.transport,
             app=protocol.app,
         )
-        self.request_bytes_left = self.request_bytes = head.length or 0
-        if head.length is None:
+        self.request_bytes_left = self.request_bytes = fields.length or 0
+        if fields.length is None:
             self._chunks, self.request_body = Chunks(), "chunked"
-        elif head.length:
+        elif fields.length:
             self._chunks, self.request_body = None, True
-        self.expecting_continue = head.expects_continue
+        self.expecting_continue = fields.expects_continue
         self.request, request.stream = request, self
         protocol.state["requests_count"] += 1
 

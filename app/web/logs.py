@@ -24,8 +24,9 @@ _PLAIN = re.compile(r"[A-Za-z0-9/._~-]{0,256}")
 _COLOURS = {"debug": "2", "info": "36", "warning": "33", "error": "31", "critical": "1;31"}
 
 
-# What a line says: see `_line`.
-_Entry = tuple[float, str, str, str, str, int, float, str | None, str | None, str | None]
+# What a line says: see `_line`. All but the path are known words, or such that nothing in them has
+# to be escaped. By position: each request makes one.
+Entry = tuple[float, str, str, str, str, int, float, str | None, str | None, str | None]
 
 # The request on whose behalf the running task works, so that what it logs can be found.
 current_request: ContextVar[str | None] = ContextVar("current_request", default=None)
@@ -105,35 +106,18 @@ class AccessLog:
         self._json = log_format == "json"
         self._enabled = level in ("debug", "info")
         self._coloured = wants_colour(sys.stdout)
-        self._entries: list[_Entry] = []
+        self._entries: list[Entry] = []
 
-    def write(
-        self,
-        *,
-        request_id: str,
-        method: str,
-        route: str,
-        path: str,
-        status: int,
-        seconds: float,
-        tenant: str | None,
-        key: str | None,
-        problem: str | None,
-    ) -> None:
-        """All but `path` are known words, or such that nothing in them has to be escaped."""
+    def write(self, entry: Entry) -> None:
         if not self._enabled:
             return
-        now = time.time()
-        ms = round(seconds * 1000, 1)
         if not self._json:
-            sys.stdout.write(self._text(now, status, method, path, ms, problem) + "\n")
+            sys.stdout.write(self._text(entry) + "\n")
             sys.stdout.flush()
             return
         if not self._entries:
             get_running_loop().call_later(_LATE_SECONDS, self.flush)
-        self._entries.append(
-            (now, request_id, method, route, path, status, ms, tenant, key, problem)
-        )
+        self._entries.append(entry)
 
     def flush(self) -> None:
         """Write what has not been written."""
@@ -142,13 +126,12 @@ class AccessLog:
             sys.stdout.write("".join([_line(*entry) for entry in entries]))
             sys.stdout.flush()
 
-    def _text(
-        self, now: float, status: int, method: str, path: str, ms: float, problem: str | None
-    ) -> str:
+    def _text(self, entry: Entry) -> str:
+        now, _, method, _, path, status, seconds, _, _, problem = entry
         colour = "31" if status >= 500 else "33" if status >= 400 else "32"
         painted = f"\033[{colour}m{status}\033[0m" if self._coloured else str(status)
         clock = time.strftime("%H:%M:%S", time.localtime(now))
-        return f"{clock} {painted} {method:<6} {path[:256]} {ms} ms {problem or ''}".rstrip()
+        return f"{clock} {painted} {method:<6} {path[:256]} {_ms(seconds)} ms {problem or ''}".rstrip()
 
 
 def _line(
@@ -158,7 +141,7 @@ def _line(
     route: str,
     path: str,
     status: int,
-    ms: float,
+    seconds: float,
     tenant: str | None,
     key: str | None,
     problem: str | None,
@@ -167,9 +150,13 @@ def _line(
     return (
         f'{{"time":"{format_timestamp(int(now * 1000))}","level":"info","event":"request",'
         f'"request_id":"{request_id}","method":"{method}","route":"{route}","path":{shown},'
-        f'"status":{status},"ms":{ms},"tenant":{_quoted(tenant)},"key":{_quoted(key)},'
+        f'"status":{status},"ms":{_ms(seconds)},"tenant":{_quoted(tenant)},"key":{_quoted(key)},'
         f'"problem":{_quoted(problem)}}}\n'
     )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)
 
 
 def _quoted(word: str | None) -> str:

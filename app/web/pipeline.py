@@ -172,16 +172,11 @@ class RequestPipeline:
         if problem is not None:
             self._metrics.failed(method, template, problem.slug)
         caller = context.known_caller
+        slug = problem.slug if problem else None
+        tenant, key = (caller.tenant.id, caller.key_id) if caller else (None, None)
+        identifier, path = context.request_id, request.path
         self._access_log.write(
-            request_id=context.request_id,
-            method=method,
-            route=template,
-            path=request.path,
-            status=status,
-            seconds=seconds,
-            tenant=caller.tenant.id if caller else None,
-            key=caller.key_id if caller else None,
-            problem=problem.slug if problem else None,
+            (time.time(), identifier, method, template, path, status, seconds, tenant, key, slug)
         )
 
 

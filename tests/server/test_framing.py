@@ -16,7 +16,7 @@ def test_names_are_put_in_lower_case_and_values_trimmed() -> None:
     head = parsed("GET /a?b HTTP/1.1", "HOST: a", "X-Y:\t b c \t")
     assert (head.method, head.target, head.version) == ("GET", "/a?b", "1.1")
     assert head.headers == [("host", "a"), ("x-y", "b c")]
-    assert (head.length, head.keep_alive, head.expects_continue) == (0, True, False)
+    assert (head.fields.length, head.fields.keep_alive, head.fields.expects_continue) == (0, True, False)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_name_is_judged_before_it_is_put_in_lower_case() -> None:
 def test_several_connection_lines_are_one_list(
     version: str, fields: tuple[str, ...], stays: bool
 ) -> None:
-    assert parsed(f"GET / HTTP/{version}", "Host: a", *fields).keep_alive == stays
+    assert parsed(f"GET / HTTP/{version}", "Host: a", *fields).fields.keep_alive == stays
 
 
 def taken(data: bytes, step: int) -> tuple[list[bytes], bytes, Chunks]:
