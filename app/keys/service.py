@@ -136,9 +136,9 @@ class Authenticator:
         now = time.time_ns() // 1_000_000
         verified = self._verified.get(authorization) if authorization else None
         if verified is not None:
-            key, caller = verified
+            verified_key, caller = verified
             # Only as long as the record is the one that the secret was compared with.
-            if self._found.get(key.id)[1] is key and key.valid(now):
+            if self._found.get(verified_key.id)[1] is verified_key and verified_key.valid(now):
                 return caller
         key_id, secret = _credentials(authorization)
         known, key = self._found.get(key_id)

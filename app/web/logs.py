@@ -131,7 +131,8 @@ class AccessLog:
         colour = "31" if status >= 500 else "33" if status >= 400 else "32"
         painted = f"\033[{colour}m{status}\033[0m" if self._coloured else str(status)
         clock = time.strftime("%H:%M:%S", time.localtime(now))
-        return f"{clock} {painted} {method:<6} {path[:256]} {_ms(seconds)} ms {problem or ''}".rstrip()
+        said = f"{clock} {painted} {method:<6} {path[:256]} {_ms(seconds)} ms {problem or ''}"
+        return said.rstrip()
 
 
 def _line(

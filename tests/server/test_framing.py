@@ -16,7 +16,8 @@ def test_names_are_put_in_lower_case_and_values_trimmed() -> None:
     head = parsed("GET /a?b HTTP/1.1", "HOST: a", "X-Y:\t b c \t")
     assert (head.method, head.target, head.version) == ("GET", "/a?b", "1.1")
     assert head.headers == [("host", "a"), ("x-y", "b c")]
-    assert (head.fields.length, head.fields.keep_alive, head.fields.expects_continue) == (0, True, False)
+    fields = head.fields
+    assert (fields.length, fields.keep_alive, fields.expects_continue) == (0, True, False)
 
 
 @pytest.mark.parametrize(
@@ -100,3 +101,31 @@ def test_a_bad_chunk_stays_bad() -> None:
 def test_lines_and_trailers_are_bounded(data: bytes, problem: type[Exception]) -> None:
     with pytest.raises(problem):
         Chunks().take(bytearray(data))
+
+
+def test_fields_that_come_again_are_not_parsed_again() -> None:
+    first = parse_head(b"GET /a HTTP/1.1\r\nHost: a\r\nX: 1").fields
+    again = parse_head(b"GET /b HTTP/1.1\r\nHost: a\r\nX: 1", first)
+    assert again.fields is first
+    assert again.target == "/b"
+    other = parse_head(b"GET /b HTTP/1.1\r\nHost: a\r\nX: 2", first)
+    assert other.headers == [("host", "a"), ("x", "2")]
+
+
+def test_the_same_fields_mean_something_else_in_another_version() -> None:
+    first = parse_head(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked").fields
+    with pytest.raises(BadRequest, match=r"HTTP/1\.0"):
+        parse_head(b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked", first)
+
+
+@pytest.mark.parametrize("line", ["GET /\n HTTP/1.1", "GET /\0 HTTP/1.1", "G\rET / HTTP/1.1"])
+def test_the_line_is_checked_though_the_fields_are_known(line: str) -> None:
+    first = parse_head(b"GET / HTTP/1.1\r\nHost: a").fields
+    with pytest.raises(BadRequest):
+        parse_head(f"{line}\r\nHost: a".encode(), first)
+
+
+def test_an_authority_in_the_target_leaves_what_is_remembered_alone() -> None:
+    first = parse_head(b"GET / HTTP/1.1\r\nHost: a").fields
+    assert parse_head(b"GET http://b/ HTTP/1.1\r\nHost: a", first).headers == [("host", "b")]
+    assert parse_head(b"GET / HTTP/1.1\r\nHost: a", first).headers == [("host", "a")]
