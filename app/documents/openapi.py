@@ -56,6 +56,11 @@ _DIGESTS = (
     rf"(?:{_DIGEST_OTHER},[ \t]*)*sha-256=:[0-9A-Za-z+/]{{43}}=?:{_DIGEST_REST}"
     rf"(?:,[ \t]*{_DIGEST_OTHER})*"
 )
+_MOMENT = (
+    r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])[Tt]"
+    r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)(?:\.[0-9]+)?"
+    r"(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+)
 _ID = path_parameter("id", "The document's id", matching(ID_PATTERN, "01J9ZK3V8QW4E6R7T9Y0A1B2C0"))
 
 # --- what is answered -------------------------------------------------------------------------
@@ -226,7 +231,7 @@ _NEW_DOCUMENT_HEADERS = (
         "Document-Expires",
         "An RFC 3339 time in the future",
         # Without the format: as a date-time, openapi-python-client leaves the whole call out.
-        schema={"type": "string", "examples": ["2100-01-01T00:00:00Z"]},
+        schema=matching(_MOMENT, "2100-01-01T00:00:00Z"),
     ),
 )
 # Any bytes of any type. Generators take them only under this one; what is sent as another type, by

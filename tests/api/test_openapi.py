@@ -48,6 +48,9 @@ STATEFUL = {
 # … or by a rule that is in the description only; part of the `detail` says which.
 UNSAYABLE = (
     "Document-Expires must be in the future",
+    "there is no such time",  # the 31st of February
+    "a second 60 is possible only",
+    "the year must be from 0001",
     "Document-Tags must be percent-encoded UTF-8",
     "Document-Tags: A tag must not contain control characters",
     "Content-Disposition has a parameter twice",
