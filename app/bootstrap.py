@@ -25,6 +25,8 @@ from app.aws.dynamodb import DynamoDB
 from app.aws.s3_history import S3ObjectHistory
 from app.aws.transport import Transport
 from app.documents.dynamodb import DynamoDocuments
+from app.documents.ids import DocumentIds
+from app.documents.service import Documents
 from app.feature import Feature, Parts
 from app.idempotency.dynamodb import CLAIM_KEPT_SECONDS, DynamoIdempotency
 from app.idempotency.fields import MAX_IDEMPOTENCY_KEY_CHARACTERS
@@ -57,12 +59,14 @@ INSTALLED = (
     "idempotency",
     "keys",
     "usage",
+    "versions",
 )
 FEATURES: tuple[Feature, ...] = tuple(
     import_module(f"app.{name}.feature").FEATURE for name in INSTALLED
 )
 
 _FINISH_SECONDS = 15.0
+_DAY_MS = 24 * 3600 * 1000
 
 
 class PortTaken(Exception):
@@ -233,6 +237,15 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
         tasks=tasks,
         idempotency=Idempotency(backends.idempotency, tasks, settings.max_upload_bytes),
         documents=backends.documents,
+        documents_service=Documents(
+            backends.documents,
+            backends.idempotency,
+            backends.objects,
+            tasks,
+            document_ids=DocumentIds(settings.list_shards),
+            retention_ms=settings.deleted_retention_days * _DAY_MS,
+            deadline_seconds=settings.request_deadline_seconds,
+        ),
     )
     apis = [feature.api(parts) for feature in FEATURES if feature.api]
     every_limit = limits(settings)

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from app.aws.dynamodb import DynamoDB
 from app.documents.ports import DocumentTable
+from app.documents.service import Documents
 from app.idempotency.service import Idempotency
 from app.maintenance.ports import Check, ItemKind
 from app.records import Tenant
@@ -33,6 +34,7 @@ class Parts:
     tasks: Tasks
     idempotency: Idempotency
     documents: DocumentTable
+    documents_service: Documents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

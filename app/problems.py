@@ -123,6 +123,12 @@ class Forbidden(Problem):
         )
 
 
+class OutsidePrefix(Problem):
+    """The API key is confined to documents whose key begins with its prefix."""
+
+    slug, status, title = "outside-key-prefix", 403, "Outside the key prefix"
+
+
 class NotFound(Problem):
     """There is no such route or document, or it is deleted, expired or not yours."""
 
@@ -153,6 +159,18 @@ class RequestInProgress(Problem):
 
     slug, status, title = "request-in-progress", 409, "Request in progress"
     retry_seconds = 1
+
+
+class KeyTaken(Problem):
+    """Another document has this key. Choose another one, or change that document."""
+
+    slug, status, title = "key-taken", 409, "Key taken"
+
+
+class VersionCurrent(Problem):
+    """The version is the current one. Put others in its place first, or delete the document."""
+
+    slug, status, title = "version-current", 409, "Version is current"
 
 
 class PreconditionFailed(Problem):

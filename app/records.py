@@ -26,11 +26,13 @@ class Tenant:
 
 @record
 class Caller:
-    """Who asks: an API key, its tenant, and what it may do."""
+    """Who asks: an API key, its tenant, and what it may do. With a `key_prefix`, only documents
+    whose key begins so are there for it."""
 
     tenant: Tenant
     key_id: str
     scopes: frozenset[str]
+    key_prefix: str | None = None
 
 
 def new_write_id() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
 import xml.etree.ElementTree as ElementTree
 from collections.abc import AsyncIterator, Callable
@@ -20,12 +22,13 @@ from app.aws.s3_client import (
     parse_xml,
     text_of,
 )
+from app.aws.s3_copy import Copy
 from app.aws.s3_reading import Reading, is_range
 from app.aws.s3_upload import LengthMismatch, MiB, Upload, Uploads
 from app.aws.transport import HttpResponse, Transport
 from app.storage import deadline
 from app.storage.errors import ObjectMissing, ObjectUnreadable, Unavailable
-from app.storage.objects import SHORT_BYTES, StoredObject, UnfinishedUpload
+from app.storage.objects import SHORT_BYTES, Source, StoredObject, UnfinishedUpload
 
 __all__ = ["LengthMismatch", "S3ObjectStore"]
 
@@ -114,6 +117,35 @@ class S3ObjectStore:
             self._uploads.wake(upload)
         if length is not None and upload.size != length:
             raise LengthMismatch(f"{upload.size} bytes arrived, {length} were declared")
+
+    async def copy(
+        self, source: Source, key: str, *, unconfirmed: Callable[[], None] = lambda: None
+    ) -> None:
+        copy = Copy(self._client, self._bucket, source, key)
+        try:
+            told = await copy.make()
+        finally:
+            if copy.unanswered:
+                unconfirmed()
+        if told is None:  # S3 always tells; not every store that speaks its protocol does
+            told = await self._checksum_of(key, source)
+        if told != source.checksum:
+            log.error("a copy has other bytes", extra={"key": key})
+            raise Unavailable("The bucket copied other bytes.")
+
+    async def _checksum_of(self, key: str, like: Source) -> str:
+        size = like.part_size or max(like.size, 1)
+        digests = []
+        for first in range(0, max(like.size, 1), size):
+            digest = hashlib.sha256()
+            async with self.open(key, first, min(first + size, like.size) - 1) as chunks:
+                async for chunk in chunks:
+                    digest.update(chunk)
+            digests.append(digest)
+        if like.part_size is None:
+            return digests[0].hexdigest()
+        joined = hashlib.sha256(b"".join(digest.digest() for digest in digests)).digest()
+        return f"{base64.b64encode(joined).decode()}-{len(digests)}"
 
     # --- reading ----------------------------------------------------------------------------
 

@@ -64,7 +64,7 @@ class _Buffer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class Part:
     """A part that S3 has, in its own words."""
 
     etag: str
@@ -165,7 +165,7 @@ class Upload:
         self.number = uploads.number()
         self._buffer = _Buffer()
         self._upload_id: str | None = None
-        self._parts: list[_Part | None] = []
+        self._parts: list[Part | None] = []
         self._sending: asyncio.Task[None] | None = None
         self._digest = hashlib.sha256()
         self._part_digest: _Hash = self._digest  # one and the same for the first part
@@ -307,15 +307,15 @@ class Upload:
             query=[("uploads", "")],
             headers=[("x-amz-checksum-algorithm", "SHA256")],
             ends=deadline.anew(),
-            check=lambda reply: bool(_upload_id(reply)),
+            check=lambda reply: bool(upload_id_of(reply.body)),
         )
-        self._upload_id = _upload_id(reply)
+        self._upload_id = upload_id_of(reply.body)
         return self._upload_id
 
     async def _send(self, upload_id: str, number: int, payload: Payload, checksum: str) -> None:
         query = [("partNumber", str(number)), ("uploadId", upload_id)]
         reply = await self._call("UploadPart", payload, checksum, query)
-        self._parts[number - 1] = _Part(reply.headers.get("etag", ""), checksum)
+        self._parts[number - 1] = Part(reply.headers.get("etag", ""), checksum)
         self._release(payload.size)
 
     async def _call(
@@ -359,7 +359,7 @@ class Upload:
             self.grown_at = time.monotonic()  # meanwhile it could not
 
     async def _complete(self) -> None:
-        xml = _completion([part for part in self._parts if part is not None])
+        xml = completion([part for part in self._parts if part is not None])
         try:
             await self._ask(
                 "CompleteMultipartUpload",
@@ -397,11 +397,11 @@ def _may_be_done(error: TransportError | S3Error) -> bool:
     )
 
 
-def _upload_id(reply: HttpResponse) -> str:
-    return text_of(parse_xml(reply.body), "UploadId")
+def upload_id_of(body: bytes) -> str:
+    return text_of(parse_xml(body), "UploadId")
 
 
-def _completion(parts: Sequence[_Part]) -> bytes:
+def completion(parts: Sequence[Part]) -> bytes:
     listed = "".join(
         f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(part.etag)}</ETag>"
         f"<ChecksumSHA256>{part.checksum}</ChecksumSHA256></Part>"

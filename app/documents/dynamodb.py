@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from app.aws.attributes import Item, number, text
@@ -11,7 +11,7 @@ from app.aws.dynamodb import Backoff, ConditionFailed, DynamoDB
 from app.aws.table import CONDITION_FAILED, OLD_ITEM, Table
 from app.documents import items
 from app.documents.models import REMEMBERED_WRITES, Change, Document, Intent, Version
-from app.documents.ports import Conflict, Index, IntentClosed, Page
+from app.documents.ports import Conflict, Index, IntentClosed, KeyPage, KeyTaken, Page
 from app.idempotency.dynamodb import settlement
 from app.idempotency.ports import ClaimLost
 from app.records import Tenant
@@ -21,6 +21,14 @@ from app.usage.dynamodb import count
 BATCH_GET_LIMIT = 100
 # The alphabet of ids in order: the last one is the shard.
 SHARDS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+# What a failed condition of a transaction's write means; raises it, unless it was done before.
+Meaning = Callable[[Item | None], Awaitable[None]]
+
+
+class _KeyNotOurs(Exception):
+    """The key that is to be given up is another document's by now."""
 
 
 class DynamoDocuments(Table):
@@ -55,7 +63,7 @@ class DynamoDocuments(Table):
         if index.kind == "all":
             documents = [items.document(item) for item in found]
         else:
-            documents = await self._read_many(tenant, [item["SK"]["S"][2:] for item in found])
+            documents = await self.read_many(tenant, [item["SK"]["S"][2:] for item in found])
         return Page(documents, len(found), position, more)
 
     async def _walk(
@@ -84,8 +92,7 @@ class DynamoDocuments(Table):
                 return found, bool(last)
             query["ExclusiveStartKey"] = last  # a page of 1 MB was full
 
-    async def _read_many(self, tenant: Tenant, ids: Sequence[str]) -> list[Document]:
-        """The documents that exist, in the order of `ids`."""
+    async def read_many(self, tenant: Tenant, ids: Sequence[str]) -> list[Document]:
         found: dict[str, Document] = {}
         for start in range(0, len(ids), BATCH_GET_LIMIT):
             keys = [items.document_key(tenant, i) for i in ids[start : start + BATCH_GET_LIMIT]]
@@ -101,18 +108,65 @@ class DynamoDocuments(Table):
                     await backoff.pause("throttled")
         return [found[i] for i in ids if i in found]
 
+    # --- keys -------------------------------------------------------------------------------
+
+    async def holder(self, tenant: Tenant, key: str) -> str | None:
+        item = await self._get(items.held_key(tenant, key))
+        holder: str | None = item["document_id"]["S"] if item else None
+        return holder
+
+    async def keys(
+        self,
+        tenant: Tenant,
+        prefix: str,
+        after: str | None,
+        limit: int,
+        *,
+        inclusive: bool = False,
+    ) -> KeyPage:
+        condition, values = (
+            "PK = :partition",
+            {":partition": text(items.held_keys_partition(tenant))},
+        )
+        # A sort key can have one condition, so the end of the prefix is found by reading up to it.
+        if after is not None and after >= prefix:
+            condition += f" AND SK {'>=' if inclusive else '>'} :after"
+            values[":after"] = text(after)
+        elif prefix:
+            condition += " AND begins_with(SK, :prefix)"
+            values[":prefix"] = text(prefix)
+        query: Item = {
+            "TableName": self._table,
+            "ConsistentRead": True,
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeValues": values,
+        }
+        found: list[tuple[str, str]] = []
+        while True:
+            answer = await self._client.call("Query", {**query, "Limit": limit + 1 - len(found)})
+            for item in answer["Items"]:
+                if not item["SK"]["S"].startswith(prefix):
+                    return KeyPage(found, False)
+                if len(found) == limit:
+                    return KeyPage(found, True)
+                found.append((item["SK"]["S"], item["document_id"]["S"]))
+            last = answer.get("LastEvaluatedKey")
+            if not last:
+                return KeyPage(found, False)
+            query["ExclusiveStartKey"] = last
+
     # --- committing -------------------------------------------------------------------------
 
     async def commit(self, tenant: Tenant, change: Change) -> None:
-        after_entries = entries(tenant, change.after)
-        before_entries = entries(tenant, change.before) if change.before else {}
-        plain = change.intent is None and change.claim is None and after_entries == before_entries
         backoff = Backoff()
         try:
-            if plain:
+            if _is_plain(tenant, change):
                 await self._commit_alone(tenant, change, backoff)
-            else:
-                await self._commit_together(tenant, change, before_entries, after_entries, backoff)
+                return
+            try:
+                await self._commit_together(tenant, change, backoff)
+            except _KeyNotOurs:
+                await self._commit_together(tenant, change, backoff, key_lost=True)
         except Unavailable as error:
             # Whatever ended the attempts, one of them may have been applied unseen.
             if backoff.lost and not isinstance(error, OutcomeUnknown):
@@ -127,45 +181,115 @@ class DynamoDocuments(Table):
             await self._conflict(tenant, change, refusal.body.get("Item"), backoff)
 
     async def _commit_together(
-        self,
-        tenant: Tenant,
-        change: Change,
-        before_entries: dict[str, Item],
-        after_entries: dict[str, Item],
-        backoff: Backoff,
+        self, tenant: Tenant, change: Change, backoff: Backoff, *, key_lost: bool = False
     ) -> None:
-        kind = "Put" if change.before is None else "Update"
-        writes: list[Item] = [{kind: self._document_write(tenant, change)}]
-        writes += [self._close_intent(change.intent)] if change.intent else []
-        writes += [self._settle(tenant, change)] if change.claim else []
-        if change.intent:
-            writes.append({"Put": self._version(tenant, change)})
-        for name in sorted(after_entries.keys() - before_entries.keys()):
-            writes.append({"Put": {"TableName": self._table, "Item": after_entries[name]}})
-        for name in sorted(before_entries.keys() - after_entries.keys()):
-            writes.append({"Delete": {"TableName": self._table, "Key": before_entries[name]}})
+        writes: list[Item] = []
+        meanings: list[Meaning] = []
+        for write, meaning in self._conditional(tenant, change, backoff, key_lost):
+            writes.append(write)
+            meanings.append(meaning)
+        writes += self._unconditional(tenant, change)
 
         async def refused(reasons: list[Item]) -> bool:
-            return await self._cancelled(tenant, change, reasons, backoff)
+            for reason, meaning in zip(reasons, meanings, strict=False):
+                if reason.get("Code") == CONDITION_FAILED:
+                    await meaning(reason.get("Item"))
+                    return True  # it had been committed
+            return False
 
         def with_count(token: str) -> list[Item]:
-            return writes + ([self._count(tenant, change, token)] if change.intent else [])
+            brings = change.after.version != (change.before.version if change.before else 0)
+            return writes + ([self._count(tenant, change, token)] if brings else [])
 
-        await self._client.transact(change.write_id, with_count, refused, backoff)
+        # A transaction with other writes is another one, and its name too.
+        name = change.write_id + ("k" if key_lost else "")
+        await self._client.transact(name, with_count, refused, backoff)
 
-    async def _cancelled(
-        self, tenant: Tenant, change: Change, reasons: list[Item], backoff: Backoff
-    ) -> bool:
-        """True: it had been committed; false: no condition failed. Raises `Refused`."""
-        codes = [reason.get("Code") for reason in reasons]
-        if codes and codes[0] == CONDITION_FAILED:
-            await self._conflict(tenant, change, reasons[0].get("Item"), backoff)
-            return True
-        closers = ([IntentClosed] if change.intent else []) + ([ClaimLost] if change.claim else [])
-        for code, closed in zip(codes[1:], closers, strict=False):
-            if code == CONDITION_FAILED:
-                raise closed
-        return False
+    def _conditional(
+        self, tenant: Tenant, change: Change, backoff: Backoff, key_lost: bool
+    ) -> list[tuple[Item, Meaning]]:
+        """The writes that may be refused, the document's first: it tells whether all was done."""
+
+        async def conflict(old: Item | None) -> None:
+            await self._conflict(tenant, change, old, backoff)
+
+        def raising(refusal: Exception) -> Meaning:
+            async def meaning(old: Item | None) -> None:
+                raise refusal
+
+            return meaning
+
+        async def taken(old: Item | None) -> None:
+            holder = old["document_id"]["S"] if old else await self.holder(tenant, key or "")
+            raise KeyTaken(holder) if holder else Unavailable("The key is changing hands.", 1)
+
+        before, after = change.before, change.after
+        kind = "Put" if before is None else "Update"
+        document = self._document_write(tenant, change)
+        writes: list[tuple[Item, Meaning]] = [({kind: document}, conflict)]
+        if change.intent:
+            writes.append((self._close_intent(change.intent), raising(IntentClosed())))
+        if change.claim:
+            writes.append((self._settle(tenant, change), raising(ClaimLost())))
+        given_up, key = before.held_key if before else None, after.held_key
+        if given_up != key:
+            if given_up is not None and not key_lost:
+                writes.append((self._give_up(tenant, after.id, given_up), raising(_KeyNotOurs())))
+            if key is not None:
+                write = self._hold(tenant, after.id, key, change.key_from)
+                writes.append((write, taken))
+        return writes
+
+    def _unconditional(self, tenant: Tenant, change: Change) -> list[Item]:
+        before, after = change.before, change.after
+        writes: list[Item] = []
+        if before is not None and before.version != after.version:
+            item = items.version_item(tenant, before.id, before.current)
+            writes.append({"Put": {"TableName": self._table, "Item": item}})
+        if change.dropped is not None:
+            key = items.version_key(tenant, after.id, change.dropped.number)
+            writes.append({"Delete": {"TableName": self._table, "Key": key}})
+            if change.releases:
+                item = items.released_item(tenant, after.id, change.dropped, after.updated_at)
+                writes.append({"Put": {"TableName": self._table, "Item": item}})
+        listed = entries(tenant, after)
+        listed_before = entries(tenant, before) if before else {}
+        for name in sorted(listed.keys() - listed_before.keys()):
+            writes.append({"Put": {"TableName": self._table, "Item": listed[name]}})
+        for name in sorted(listed_before.keys() - listed.keys()):
+            writes.append({"Delete": {"TableName": self._table, "Key": listed_before[name]}})
+        return writes
+
+    def _hold(self, tenant: Tenant, document_id: str, key: str, key_from: str | None) -> Item:
+        item = {
+            **items.held_key(tenant, key),
+            "format": items.FORMAT,
+            "document_id": text(document_id),
+        }
+        values = {":own": text(document_id)}
+        condition = "attribute_not_exists(PK) OR document_id = :own"
+        if key_from is not None:
+            condition += " OR document_id = :expired"
+            values[":expired"] = text(key_from)
+        return {
+            "Put": {
+                "TableName": self._table,
+                "Item": item,
+                "ConditionExpression": condition,
+                "ExpressionAttributeValues": values,
+                "ReturnValuesOnConditionCheckFailure": OLD_ITEM,
+            }
+        }
+
+    def _give_up(self, tenant: Tenant, document_id: str, key: str) -> Item:
+        return {
+            "Delete": {
+                "TableName": self._table,
+                "Key": items.held_key(tenant, key),
+                "ConditionExpression": "attribute_not_exists(PK) OR document_id = :own",
+                "ExpressionAttributeValues": {":own": text(document_id)},
+            }
+        }
 
     async def _conflict(
         self, tenant: Tenant, change: Change, old: Item | None, backoff: Backoff
@@ -230,14 +354,11 @@ class DynamoDocuments(Table):
             raise ValueError("a claimed change needs its answer")
         return {"Update": settlement(self._table, tenant, change.claim, change.settled)}
 
-    def _version(self, tenant: Tenant, change: Change) -> Item:
-        after = change.after
-        key = items.version_key(tenant, after.id, after.version)
-        attributes = items.version_attributes(after, change.author)
-        return {"TableName": self._table, "Item": {**key, **attributes}}
-
     def _count(self, tenant: Tenant, change: Change, token: str) -> Item:
-        return count(self._table, tenant, token, change.after.size, 0 if change.before else 1)
+        size = change.after.size if change.intent else 0
+        return count(self._table, tenant, token, size, 0 if change.before else 1)
+
+    # --- versions ---------------------------------------------------------------------------
 
     async def versions(self, tenant: Tenant, document_id: str) -> list[Version]:
         query = {
@@ -250,12 +371,39 @@ class DynamoDocuments(Table):
         }
         return [items.version(item) for item in await self._all("Query", query)]
 
+    async def versions_below(
+        self, tenant: Tenant, document_id: str, number: int, limit: int
+    ) -> tuple[list[Version], bool]:
+        below = items.version_key(tenant, document_id, number)
+        query = {
+            "TableName": self._table,
+            "ConsistentRead": True,
+            "ScanIndexForward": False,
+            "KeyConditionExpression": "PK = :partition AND SK < :below",
+            "ExpressionAttributeValues": {":partition": below["PK"], ":below": below["SK"]},
+            "Limit": limit + 1,
+        }
+        answer = await self._client.call("Query", query)
+        found = [items.version(item) for item in answer["Items"]]
+        return found[:limit], len(found) > limit or "LastEvaluatedKey" in answer
+
+    async def version(self, tenant: Tenant, document_id: str, number: int) -> Version | None:
+        item = await self._get(items.version_key(tenant, document_id, number))
+        return items.version(item) if item else None
+
     async def is_referenced(self, tenant: Tenant, document_id: str, write_id: str) -> bool:
-        versions = await self.versions(tenant, document_id)
-        if any(version.content_id == write_id for version in versions):
-            return True
-        document = await self.read(tenant, document_id)  # though its version be lost
-        return document is not None and document.content_id == write_id
+        # Each change of what is a version is one of the document, too, and of its revision. So what
+        # is read between two looks at the same revision belongs together.
+        while True:
+            document = await self.read(tenant, document_id)
+            if document is not None and document.content_id == write_id:
+                return True
+            versions = await self.versions(tenant, document_id)
+            if any(version.content_id == write_id for version in versions):
+                return True
+            again = await self.read(tenant, document_id)
+            if _revision(again) == _revision(document):
+                return False
 
     # --- intents ----------------------------------------------------------------------------
 
@@ -308,7 +456,7 @@ def _partition(tenant: Tenant, shard: str, index: Index) -> str:
     partition = items.document_partition(tenant, shard)
     if index.kind == "all":
         return partition
-    kind = {"tag": "TAG", "sha256": "SHA"}[index.kind]
+    kind = items.INDEX_NAMES[index.kind]
     return f"{partition}#{kind}#{index.value}"
 
 
@@ -317,6 +465,8 @@ def entries(tenant: Tenant, document: Document) -> dict[str, Item]:
     wanted = [("TAG", tag) for tag in document.tags]
     if document.sha256:
         wanted.append(("SHA", document.sha256))
+    if document.key is not None and document.deleted_at is not None:
+        wanted.append(("KEY", document.key))  # the trash is searched by it
     return {
         f"{kind}#{value}": items.entry_key(tenant, kind, value, document.id)
         for kind, value in wanted
@@ -339,3 +489,21 @@ def _may_have_forgotten(current: Document, change: Change) -> bool:
     """Whether more commits followed `before` than `recent_write_ids` remembers."""
     base = change.before.revision if change.before else 0
     return current.revision - base > REMEMBERED_WRITES
+
+
+def _is_plain(tenant: Tenant, change: Change) -> bool:
+    """Whether nothing changes but the document's own item."""
+    before, after = change.before, change.after
+    return (
+        before is not None
+        and change.intent is None
+        and change.claim is None
+        and before.version == after.version
+        and before.held_key == after.held_key
+        and change.dropped is None
+        and entries(tenant, before) == entries(tenant, after)
+    )
+
+
+def _revision(document: Document | None) -> int | None:
+    return document.revision if document else None

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from app.aws.attributes import Item, due_bucket, number, text
+import zlib
+
+from app.aws.attributes import DUE_BUCKETS, Item, due_bucket, number, text
 from app.documents.models import Checksum, Document, Intent, Version
 from app.documents.ports import Index
-from app.maintenance.ports import Entry, ItemKind, OpenIntent
+from app.maintenance.ports import Entry, HeldKey, ItemKind, OpenIntent, Released
 from app.records import Tenant
+
+# Of every item here; docs/data-model.md tells how it changes.
+FORMAT = number(1)
+INTENT_PARTITIONS = DUE_BUCKETS
+_RELEASED = "#released"
 
 # --- keys -----------------------------------------------------------------------------------
 
@@ -28,7 +35,7 @@ def document_key(tenant: Tenant, document_id: str) -> Item:
 
 
 def entry_key(tenant: Tenant, kind: str, value: str, document_id: str) -> Item:
-    """`kind` is TAG or SHA."""
+    """`kind` is TAG, SHA or KEY."""
     partition = document_partition(tenant, shard_of(document_id))
     return {"PK": text(f"{partition}#{kind}#{value}"), "SK": text("D#" + document_id)}
 
@@ -38,8 +45,29 @@ def version_key(tenant: Tenant, document_id: str, version: int) -> Item:
     return {"PK": text(f"V#{tenant.id}#{document_id}"), "SK": text(f"{version:010d}")}
 
 
+def intent_partition(number: int) -> str:
+    return f"W#{number:02d}"
+
+
 def intent_key(write_id: str) -> Item:
-    return {"PK": text("W#" + write_id), "SK": text("W")}
+    # Those of now, which are few, are found by reading them all: an index would bill each twice.
+    partition = zlib.crc32(write_id.encode()) % INTENT_PARTITIONS
+    return {"PK": text(intent_partition(partition)), "SK": text(write_id)}
+
+
+def released_key(content_id: str) -> Item:
+    # Beside the intent: a put of that which was given up may yet arrive.
+    key = intent_key(content_id)
+    return {**key, "SK": text(content_id + _RELEASED)}
+
+
+def held_key(tenant: Tenant, key: str) -> Item:
+    """Of the item that makes a document's key unique."""
+    return {"PK": text(held_keys_partition(tenant)), "SK": text(key)}
+
+
+def held_keys_partition(tenant: Tenant) -> str:
+    return f"N#{tenant.id}"
 
 
 # --- documents ------------------------------------------------------------------------------
@@ -48,6 +76,7 @@ def intent_key(write_id: str) -> Item:
 def document_attributes(document: Document) -> Item:
     """All attributes but the key. What is absent from a document is absent from its item."""
     item: Item = {
+        "format": FORMAT,
         "name": text(document.name),
         "content_type": text(document.content_type),
         "size": number(document.size),
@@ -69,6 +98,14 @@ def document_attributes(document: Document) -> Item:
         moment = getattr(document, name)
         if moment is not None:
             item[name] = number(moment)
+    if document.key is not None:
+        item["key"] = text(document.key)
+    if document.content_at is not None:
+        item["content_at"] = number(document.content_at)
+    if document.content_by is not None:
+        item["content_by"] = text(document.content_by)
+    if document.older:
+        item["older"] = number(document.older)
     if document.purging:
         item["purging"] = {"BOOL": True}
     due = [moment for moment in (document.expires_at, document.purge_after) if moment is not None]
@@ -104,6 +141,7 @@ def document(item: Item) -> Document:
     metadata = item.get("metadata")
     expires_at, deleted_at = item.get("expires_at"), item.get("deleted_at")
     purge_after = item.get("purge_after")
+    key, content_at, content_by = item.get("key"), item.get("content_at"), item.get("content_by")
     return Document(  # in the order of its fields: by name takes twice the time
         item["SK"]["S"][2:],
         item["name"]["S"],
@@ -124,19 +162,23 @@ def document(item: Item) -> Document:
         int(purge_after["N"]) if purge_after else None,
         "purging" in item,
         item["writes"]["S"],
+        key["S"] if key else None,
+        int(content_at["N"]) if content_at else None,
+        content_by["S"] if content_by else None,
+        int(item["older"]["N"]) if "older" in item else 0,
     )
 
 
-def version_attributes(document: Document, author: str) -> Item:
-    """What a version keeps of the document that it was."""
+def version_item(tenant: Tenant, document_id: str, version: Version) -> Item:
     return {
-        "name": text(document.name),
-        "content_type": text(document.content_type),
-        "size": number(document.size),
-        "content_id": text(document.content_id),
-        "created_at": number(document.updated_at),
-        "created_by": text(author),
-        **checksum_attributes(document.checksum),
+        **version_key(tenant, document_id, version.number),
+        "format": FORMAT,
+        "content_type": text(version.content_type),
+        "size": number(version.size),
+        "content_id": text(version.content_id),
+        "created_at": number(version.created_at),
+        "created_by": text(version.created_by),
+        **checksum_attributes(version.checksum),
     }
 
 
@@ -146,6 +188,9 @@ def version(item: Item) -> Version:
         content_id=item["content_id"]["S"],
         size=int(item["size"]["N"]),
         checksum=_checksum(item),
+        content_type=item["content_type"]["S"],
+        created_at=int(item["created_at"]["N"]),
+        created_by=item["created_by"]["S"],
     )
 
 
@@ -155,28 +200,50 @@ def version(item: Item) -> Version:
 def intent_item(tenant: Tenant, intent: Intent) -> Item:
     return {
         **intent_key(intent.write_id),
+        "format": FORMAT,
         "state": text("open"),
         "tenant": text(tenant.id),
         "document_id": text(intent.document_id),
-        "due_bucket": due_bucket(intent.write_id),
         "due_at": number(intent.deadline),
     }
+
+
+def released_item(tenant: Tenant, document_id: str, version: Version, now: int) -> Item:
+    """What tells the sweeper of bytes that a deleted version alone had."""
+    return {
+        **released_key(version.content_id),
+        "format": FORMAT,
+        "tenant": text(tenant.id),
+        "document_id": text(document_id),
+        "size": number(version.size),
+        "due_at": number(now),
+    }
+
+
+def released(item: Item) -> Released:
+    content_id = item["SK"]["S"].removesuffix(_RELEASED)
+    size = int(item["size"]["N"])
+    return Released(Tenant(item["tenant"]["S"]), item["document_id"]["S"], content_id, size)
+
+
+def due(item: Item) -> str | Released:
+    """The write id of an intent, or what a deleted version has left."""
+    write_id: str = item["SK"]["S"]
+    return released(item) if write_id.endswith(_RELEASED) else write_id
 
 
 def open_intent(item: Item) -> OpenIntent:
     return OpenIntent(
         Tenant(item["tenant"]["S"]),
-        Intent(item["PK"]["S"][2:], item["document_id"]["S"], int(item["due_at"]["N"])),
+        Intent(item["SK"]["S"], item["document_id"]["S"], int(item["due_at"]["N"])),
         item["state"]["S"] == "reaping",
     )
 
 
-# --- whatever a walk finds ------------------------------------------------------------------
-
-
 # --- how maintenance reads them -------------------------------------------------------------
 
-_INDEX_KINDS = {"TAG": "tag", "SHA": "sha256"}
+_INDEX_KINDS = {"TAG": "tag", "SHA": "sha256", "KEY": "key"}
+INDEX_NAMES = {kind: name for name, kind in _INDEX_KINDS.items()}
 
 
 def _document_or_entry(item: Item) -> tuple[Tenant, Document] | Entry:
@@ -195,8 +262,18 @@ def _version(item: Item) -> tuple[Tenant, str, Version]:
     return Tenant(tenant), document_id, version(item)
 
 
+def _intent_or_released(item: Item) -> OpenIntent | Released:
+    return released(item) if item["SK"]["S"].endswith(_RELEASED) else open_intent(item)
+
+
+def _held_key(item: Item) -> HeldKey:
+    tenant = Tenant(item["PK"]["S"].removeprefix("N#"))
+    return HeldKey(tenant, item["SK"]["S"], item["document_id"]["S"])
+
+
 KINDS = (
-    ItemKind("W#", "W", open_intent),
+    ItemKind("W#", "", _intent_or_released),
+    ItemKind("N#", "", _held_key),
     ItemKind("V#", "", _version),
     ItemKind("T#", "D#", _document_or_entry),
 )

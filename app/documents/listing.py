@@ -32,10 +32,15 @@ class Filters:
     created_before: int | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     include_deleted: bool = False
+    key: str | None = None
+    reach: str | None = None  # what the caller is confined to
 
     @property
     def index(self) -> Index:
-        """The narrowest index: a digest names fewer documents than a tag."""
+        """The narrowest index: a digest names fewer documents than a tag. By key there are those
+        that are deleted."""
+        if self.key is not None:
+            return Index("key", self.key)
         if self.sha256 is not None:
             return Index("sha256", self.sha256)
         if self.tag is not None:
@@ -46,7 +51,11 @@ class Filters:
     def selective(self) -> bool:
         """Whether documents that the index gives may be left out in numbers."""
         both = self.tag is not None and self.sha256 is not None
-        return both or bool(self.name_prefix or self.content_type or self.metadata)
+        return (
+            both
+            or self.reach is not None
+            or bool(self.name_prefix or self.content_type or self.metadata)
+        )
 
     def keep(self, document: Document, now: int) -> bool:
         """Whether a document belongs in the list at `now`."""
@@ -55,11 +64,12 @@ class Filters:
     @property
     def all_match(self) -> bool:
         """Whether every visible document belongs in the list."""
-        return self == Filters(include_deleted=self.include_deleted)
+        return self == Filters(include_deleted=self.include_deleted, reach=self.reach)
 
     def _matches(self, document: Document) -> bool:
         return (
             (self.tag is None or self.tag in document.tags)
+            and (self.key is None or self.key == document.key)
             and (self.sha256 is None or self.sha256 == document.sha256)
             and (self.name_prefix is None or document.name.startswith(self.name_prefix))
             and (self.content_type is None or self.content_type == document.content_type)
@@ -69,6 +79,8 @@ class Filters:
         )
 
     def visible(self, document: Document, now: int) -> bool:
+        if self.reach is not None and not (document.key or "").startswith(self.reach):
+            return False
         if self.include_deleted:
             return document.restorable(now)
         return document.readable(now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import Field, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,7 +33,10 @@ class Document:
     `content_id` is the write id under which the current bytes were stored: the last part of their
     key. `metadata_json` is an object as compact JSON, as it is stored and answered.
     `recent_write_ids` are those of the last commits in one string, newest last. There is `sha256`
-    (hex), or a `composite` checksum.
+    (hex), or a `composite` checksum. `content_at` and `content_by` tell when and by whom the
+    current bytes were put there; None where that was when the document was created. A `key` is
+    held, so that no other document can have it, while the document is not deleted. `older` is how
+    many versions are recorded beside the current one: that a record is lost can be told by it.
     """
 
     id: str
@@ -54,6 +58,10 @@ class Document:
     purge_after: int | None = None
     purging: bool = False
     recent_write_ids: str = ""
+    key: str | None = None
+    content_at: int | None = None
+    content_by: str | None = None
+    older: int = 0
 
     if TYPE_CHECKING:  # for dataclasses.replace
         __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
@@ -70,6 +78,24 @@ class Document:
         if self.purging or self.expired(now):
             return False
         return self.deleted_at is None or (self.purge_after or 0) > now
+
+    @property
+    def held_key(self) -> str | None:
+        """The key that no other document can have as long as this one is so."""
+        return self.key if self.deleted_at is None else None
+
+    @property
+    def current(self) -> Version:
+        """The current bytes as a version. It is recorded when others take their place."""
+        return Version(
+            number=self.version,
+            content_id=self.content_id,
+            size=self.size,
+            checksum=self.checksum,
+            content_type=self.content_type,
+            created_at=self.created_at if self.content_at is None else self.content_at,
+            created_by=self.content_by or self.created_by,
+        )
 
     @property
     def checksum(self) -> Checksum:
@@ -97,7 +123,11 @@ class Document:
     @property
     def content_etag(self) -> str:
         """The entity tag of the bytes; changes only with them."""
-        return f'"{self.sha256 or self.checksum.value}"'
+        return content_etag(self.checksum)
+
+
+def content_etag(checksum: Checksum) -> str:
+    return f'"{checksum.value}"'
 
 
 _OBJECT_KEY = re.compile(
@@ -127,27 +157,46 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One state of a document's bytes, as recorded when it was committed."""
+    """One state of a document's bytes. Several may have the same `content_id`: a version that was
+    restored is a new one with the old bytes."""
 
     number: int
     content_id: str
     size: int
     checksum: Checksum
+    content_type: str
+    created_at: int
+    created_by: str
+
+    @property
+    def etag(self) -> str:
+        """The entity tag of the bytes."""
+        return content_etag(self.checksum)
+
+
+def held_bytes(document: Document, versions: Sequence[Version]) -> int:
+    """What a document and the versions before the current one hold; what they share counts once."""
+    sizes = {version.content_id: version.size for version in (*versions, document.current)}
+    return sum(sizes.values())
 
 
 @record
 class Change:
     """One commit, all or nothing: the document from `before` to `after`.
 
-    With an `intent` it brings new bytes: the intent is closed and a version recorded. With a
-    `claim` the answer is recorded by the same transaction. `write_id` marks it over retries;
-    `author` is the id of the API key that asks for it.
+    With an `intent` it brings new bytes, and the intent is closed. A new version has the one before
+    it recorded. With a `claim` the answer is recorded by the same transaction. `write_id` marks it
+    over retries. `key_from` is the expired document whose key `after` takes over, if that is still
+    the one to have it. `dropped` is a version before the current one that is deleted; with
+    `releases` no other has its bytes, which the sweeper then removes.
     """
 
     write_id: str
-    author: str
     before: Document | None
     after: Document
     intent: Intent | None = None
     claim: Claim | None = None
     settled: Settlement | None = None
+    key_from: str | None = None
+    dropped: Version | None = None
+    releases: bool = False

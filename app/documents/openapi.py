@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from app import problems
+from app.documents.batch import MAX_OPERATIONS, BatchRequest, BatchResults, BatchRoutes
 from app.documents.fields import (
     DEFAULT_CONTENT_TYPE,
     MAX_CONTENT_TYPE,
+    MAX_KEY_BYTES,
     MAX_METADATA_BYTES,
     MAX_NAME_CHARACTERS,
     MAX_TAG_BYTES,
@@ -20,6 +22,7 @@ from app.documents.schemas import (
     CURSOR_PATTERN,
     ID_PATTERN,
     METADATA_SCHEMA,
+    WRITTEN,
     DocumentList,
     DocumentModel,
     DocumentPatch,
@@ -36,9 +39,9 @@ from app.web.openapi import (
     path_parameter,
     reference,
 )
-from app.web.route import Route
+from app.web.route import Handler, Route
 
-SCHEMAS = (DocumentModel, DocumentList, DocumentPatch)
+SCHEMAS = (DocumentModel, DocumentList, DocumentPatch, BatchRequest, BatchResults)
 TAGS = {"documents": "Bytes under a name, with tags and metadata"}
 
 Json = dict[str, Any]
@@ -61,19 +64,19 @@ _MOMENT = (
     r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)(?:\.[0-9]+)?"
     r"(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
-_ID = path_parameter("id", "The document's id", matching(ID_PATTERN, "01J9ZK3V8QW4E6R7T9Y0A1B2C0"))
+ID = path_parameter("id", "The document's id", matching(ID_PATTERN, "01J9ZK3V8QW4E6R7T9Y0A1B2C0"))
 
 # --- what is answered -------------------------------------------------------------------------
 
 _CONTENT_ETAG = '"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"'
-_PRIVATE = {
+PRIVATE = {
     "Cache-Control": header(
         "Not for shared caches", {"type": "string", "const": "private, no-cache"}
     )
 }
-_REVISION_TAG = {"ETag": header("Of the document", matching('"[1-9][0-9]*"', '"3"'))}
-_CONTENT_TAG = {"ETag": header("Of the content", matching('"[0-9a-zA-Z=+/-]+"', _CONTENT_ETAG))}
-_REPLAYED = {
+REVISION_TAG = {"ETag": header("Of the document", matching('"[1-9][0-9]*"', '"3"'))}
+CONTENT_TAG = {"ETag": header("Of the content", matching('"[0-9a-zA-Z=+/-]+"', _CONTENT_ETAG))}
+REPLAYED = {
     "Idempotency-Replayed": header(
         "There if this is the answer to an earlier request with this `Idempotency-Key`",
         {"type": "string", "const": "true"},
@@ -81,8 +84,8 @@ _REPLAYED = {
     )
 }
 _CONTENT_HEADERS = {
-    **_CONTENT_TAG,
-    **_PRIVATE,
+    **CONTENT_TAG,
+    **PRIVATE,
     "Accept-Ranges": header(
         "Ranges of bytes can be asked for", {"type": "string", "const": "bytes"}
     ),
@@ -118,23 +121,17 @@ _LINKS = {
 }
 
 
-def _document_response(description: str, tag: Json, *, location: bool = False) -> Json:
-    head = {**tag, **_REPLAYED}
+def document_response(description: str, tag: Json, *, location: bool = False) -> Json:
+    description += f". A key without `{READ}` is told {', '.join(WRITTEN)} alone"
+    head = {**tag, **REPLAYED}
     if location:
         head["Location"] = header("The document's address", _ADDRESS)
     return {**json_content(description, reference(DocumentModel), head), "links": _LINKS}
 
 
-def _unseen(tag: Json) -> Json:
-    return {
-        "description": f"Done. The API key lacks `{READ}`, so the document is not shown",
-        "headers": {**tag, **_REPLAYED},
-    }
-
-
 # --- what is asked ----------------------------------------------------------------------------
 
-_IDEMPOTENCY_KEY = parameter(
+IDEMPOTENCY_KEY = parameter(
     "header",
     "Idempotency-Key",
     "1 to 255 visible ASCII characters, with or without double quotes around them. The same "
@@ -145,7 +142,7 @@ _IDEMPOTENCY_KEY = parameter(
 
 
 _IF_MATCH = condition("If-Match", "Entity tags, or `*`; if none is current: 412")
-_WRITE_CONDITIONS = (
+WRITE_CONDITIONS = (
     _IF_MATCH,
     condition("If-None-Match", "Entity tags, or `*`; if one is current: 412"),
 )
@@ -192,6 +189,21 @@ _UPLOAD_HEADERS = (
             "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:",
         ),
     ),
+)
+_KEY_TEXT = (
+    f"1 to {MAX_KEY_BYTES} bytes of UTF-8, unique among the tenant's documents that are not "
+    "deleted. No segment between slashes is empty, `.` or `..`."
+)
+_KEY_HEADER = parameter(
+    "header",
+    "Document-Key",
+    f"The document's key, percent-encoded: {_KEY_TEXT} Taken: 409",
+    schema=matching(r"(?:[!-$&-~]|%[0-9A-Fa-f]{2})+", "reports/2026/march.pdf"),
+)
+_KEY_IN_PATH = path_parameter(
+    "key",
+    f"The rest of the path, percent-encoded by segment, where `%2F` is `/`: {_KEY_TEXT}",
+    {"type": "string", "minLength": 1, "maxLength": MAX_KEY_BYTES, "examples": ["march.pdf"]},
 )
 _NEW_DOCUMENT_HEADERS = (
     parameter(
@@ -240,6 +252,20 @@ _BYTES: Json = {"application/octet-stream": {"schema": {"type": "string", "forma
 _BYTES_BODY = body(_BYTES, required=False)
 _PATCH = {"name": "renamed.pdf", "metadata": {"pages": 2, "project": None}}
 _TIME: Json = {"type": "string", "format": "date-time", "examples": ["2026-03-01T12:00:00Z"]}
+PAGE_PARAMETERS = (
+    parameter(
+        "query",
+        "limit",
+        "How many at most",
+        schema={"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+    ),
+    parameter(
+        "query",
+        "cursor",
+        "`next_cursor` of the page before, with the same filters",
+        schema=matching(CURSOR_PATTERN),
+    ),
+)
 _LIST_PARAMETERS = (
     parameter(
         "query",
@@ -252,6 +278,27 @@ _LIST_PARAMETERS = (
         "sha256",
         "Documents with these bytes, in hex (indexed)",
         schema=matching("[0-9a-f]{64}"),
+    ),
+    parameter(
+        "query",
+        "key",
+        "The document with this key (indexed); with `include_deleted` also those that had it when "
+        "they were deleted",
+        schema={**matching(CLEAN_PATTERN), "minLength": 1, "maxLength": MAX_KEY_BYTES},
+    ),
+    parameter(
+        "query",
+        "key_prefix",
+        "Documents whose key begins with this, in the order of the keys' bytes; empty for all that "
+        "have one. Combines with `delimiter`, `limit` and `cursor` alone",
+        schema={**matching(CLEAN_PATTERN), "maxLength": MAX_KEY_BYTES},
+    ),
+    parameter(
+        "query",
+        "delimiter",
+        "What lies further down, behind another slash, is told once, in `prefixes`; `limit` counts "
+        "both",
+        schema={"type": "string", "enum": ["/"]},
     ),
     parameter(
         "query",
@@ -294,39 +341,42 @@ _LIST_PARAMETERS = (
         "Also those that can be restored",
         schema={"type": "boolean", "default": False},
     ),
-    parameter(
-        "query",
-        "limit",
-        "How many at most",
-        schema={"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
-    ),
-    parameter(
-        "query",
-        "cursor",
-        "`next_cursor` of the page before, with the same filters",
-        schema=matching(CURSOR_PATTERN),
-    ),
+    *PAGE_PARAMETERS,
 )
+
+_BATCH_EXAMPLE = {
+    "operations": [
+        {"move": "01J9ZK3V8QW4E6R7T9Y0A1B2C0", "key": "archive/report.pdf"},
+        {"tag": "01J9ZK3V8QW4E6R7T9Y0A1B2C0", "add": ["archived"], "remove": ["new"]},
+        {"delete": "01J9ZK3V8QW4E6R7T9Y0A1B2D0"},
+    ]
+}
 
 # --- what may go wrong ------------------------------------------------------------------------
 
-_WRITE_PROBLEMS = (
+WRITE_PROBLEMS = (
     problems.IdempotencyMismatch,
     problems.RequestInProgress,
     problems.UncertainOutcome,
     problems.Contended,
 )
-_BODY_PROBLEMS = (problems.IncompleteBody, problems.TooLarge)
-_UPLOAD_PROBLEMS = (*_BODY_PROBLEMS, problems.BadDigest, problems.UnsupportedMediaType)
-_CHANGE_PROBLEMS = (problems.NotFound, problems.PreconditionFailed, *_WRITE_PROBLEMS)
+BODY_PROBLEMS = (problems.IncompleteBody, problems.TooLarge)
+_UPLOAD_PROBLEMS = (*BODY_PROBLEMS, problems.BadDigest, problems.UnsupportedMediaType)
+_KEY_PROBLEMS = (problems.KeyTaken, problems.OutsidePrefix, problems.InvalidDocument)
+CHANGE_PROBLEMS = (problems.NotFound, problems.PreconditionFailed, *WRITE_PROBLEMS)
 
 
-def routes(handlers: DocumentRoutes) -> list[Route]:
+def routes(handlers: DocumentRoutes, batch: BatchRoutes) -> list[Route]:
     """The feature's route table."""
-    return [*_collection(handlers), *_document(handlers), *_content(handlers)]
+    return [
+        *_collection(handlers, batch),
+        *_document(handlers),
+        *_content(handlers),
+        *_by_key(handlers),
+    ]
 
 
-def _collection(handlers: DocumentRoutes) -> list[Route]:
+def _collection(handlers: DocumentRoutes, batch: BatchRoutes) -> list[Route]:
     return [
         Route(
             name="createDocument",
@@ -340,10 +390,36 @@ def _collection(handlers: DocumentRoutes) -> list[Route]:
                 f"`{DEFAULT_CONTENT_TYPE}` unless it is sent. 201 means that the bytes are stored "
                 "and verified."
             ),
-            parameters=(*_UPLOAD_HEADERS, *_NEW_DOCUMENT_HEADERS, _IDEMPOTENCY_KEY),
+            parameters=(*_UPLOAD_HEADERS, _KEY_HEADER, *_NEW_DOCUMENT_HEADERS, IDEMPOTENCY_KEY),
             request_body=_BYTES_BODY,
-            responses={"201": _document_response("The document", _REVISION_TAG, location=True)},
-            problems=(*_WRITE_PROBLEMS, *_UPLOAD_PROBLEMS),
+            responses={"201": document_response("The document", REVISION_TAG, location=True)},
+            problems=(*WRITE_PROBLEMS, *_UPLOAD_PROBLEMS, *_KEY_PROBLEMS),
+        ),
+        Route(
+            name="changeDocuments",
+            method="POST",
+            path="/v1/documents/batch",
+            handler=batch.run,
+            scope=WRITE,
+            summary="Delete, move and tag several documents",
+            description=(
+                f"At most {MAX_OPERATIONS}, done one after another, each with a commit of its own: "
+                "200 says that the body was understood, and each result what came of it. The "
+                "`Idempotency-Key` is for all of them: sent again after a failure, what has been "
+                "done is not done twice."
+            ),
+            parameters=(IDEMPOTENCY_KEY,),
+            request_body=body(
+                {JSON: {"schema": reference(BatchRequest), "example": _BATCH_EXAMPLE}}
+            ),
+            responses={"200": json_content("What came of each", reference(BatchResults), REPLAYED)},
+            problems=(
+                problems.MalformedJson,
+                problems.InvalidDocument,
+                problems.UnsupportedMediaType,
+                *WRITE_PROBLEMS,
+                *BODY_PROBLEMS,
+            ),
         ),
         Route(
             name="listDocuments",
@@ -360,7 +436,7 @@ def _collection(handlers: DocumentRoutes) -> list[Route]:
             parameters=_LIST_PARAMETERS,
             responses={
                 "200": {
-                    **json_content("A page", reference(DocumentList), _PRIVATE),
+                    **json_content("A page", reference(DocumentList), PRIVATE),
                     "links": {
                         "nextPage": {
                             "operationId": "listDocuments",
@@ -380,10 +456,10 @@ def _document(handlers: DocumentRoutes) -> list[Route]:
         "path": path,
         "handler": handlers.read,
         "scope": READ,
-        "parameters": (_ID, *_READ_CONDITIONS),
+        "parameters": (ID, *_READ_CONDITIONS),
         "problems": (problems.NotFound, problems.PreconditionFailed),
     }
-    head = {**_REVISION_TAG, **_PRIVATE}
+    head = {**REVISION_TAG, **PRIVATE}
     found = json_content("The document", reference(DocumentModel), head)
     not_modified = {"description": "The client's copy is current", "headers": head}
     return [
@@ -410,12 +486,12 @@ def _document(handlers: DocumentRoutes) -> list[Route]:
             path=path,
             handler=handlers.patch,
             scope=WRITE,
-            summary="Change name, tags, metadata or expiry",
+            summary="Change name, key, tags, metadata or expiry",
             description=(
                 "An RFC 7396 merge patch. Without `If-Match` it is merged into the newest "
                 "revision, so patches of different fields all survive."
             ),
-            parameters=(_ID, *_WRITE_CONDITIONS, _IDEMPOTENCY_KEY),
+            parameters=(ID, *WRITE_CONDITIONS, IDEMPOTENCY_KEY),
             request_body=body(
                 {
                     MERGE_PATCH: {"schema": reference(DocumentPatch), "example": _PATCH},
@@ -423,15 +499,16 @@ def _document(handlers: DocumentRoutes) -> list[Route]:
                 }
             ),
             responses={
-                "200": _document_response("The changed document", _REVISION_TAG),
-                "204": _unseen(_REVISION_TAG),
+                "200": document_response("The changed document", REVISION_TAG),
             },
             problems=(
                 problems.MalformedJson,
                 problems.InvalidDocument,
                 problems.UnsupportedMediaType,
-                *_CHANGE_PROBLEMS,
-                *_BODY_PROBLEMS,
+                problems.KeyTaken,
+                problems.OutsidePrefix,
+                *CHANGE_PROBLEMS,
+                *BODY_PROBLEMS,
             ),
         ),
         Route(
@@ -441,9 +518,42 @@ def _document(handlers: DocumentRoutes) -> list[Route]:
             handler=handlers.delete,
             scope=WRITE,
             summary="Delete a document; it can be restored until purge_after",
-            parameters=(_ID, *_WRITE_CONDITIONS, _IDEMPOTENCY_KEY),
-            responses={"204": {"description": "Deleted", "headers": _REPLAYED}},
-            problems=(*_CHANGE_PROBLEMS, *_BODY_PROBLEMS),
+            parameters=(ID, *WRITE_CONDITIONS, IDEMPOTENCY_KEY),
+            responses={"204": {"description": "Deleted", "headers": REPLAYED}},
+            problems=(*CHANGE_PROBLEMS, *BODY_PROBLEMS),
+        ),
+        Route(
+            name="copyDocument",
+            method="POST",
+            path=path + "/copy",
+            handler=handlers.copy,
+            scope=WRITE,
+            summary="Make a new document with the same bytes",
+            description=(
+                "The store copies them, and they are verified by their checksum. Members that are "
+                "not sent are the source's, but the key, which is null."
+            ),
+            parameters=(ID, IDEMPOTENCY_KEY),
+            request_body=body(
+                {
+                    JSON: {
+                        "schema": reference(DocumentPatch),
+                        "example": {"key": "archive/report.pdf", "tags": ["archived"]},
+                    }
+                },
+                required=False,
+            ),
+            responses={"201": document_response("The copy", REVISION_TAG, location=True)},
+            problems=(
+                problems.MalformedJson,
+                problems.InvalidDocument,
+                problems.UnsupportedMediaType,
+                problems.KeyTaken,
+                problems.OutsidePrefix,
+                problems.ContentUnavailable,
+                *CHANGE_PROBLEMS,
+                *BODY_PROBLEMS,
+            ),
         ),
         Route(
             name="restoreDocument",
@@ -453,70 +563,207 @@ def _document(handlers: DocumentRoutes) -> list[Route]:
             scope=WRITE,
             summary="Restore a deleted document",
             description="Answers with the document also if it was not deleted.",
-            parameters=(_ID, *_WRITE_CONDITIONS, _IDEMPOTENCY_KEY),
+            parameters=(
+                ID,
+                parameter(
+                    "query",
+                    "key",
+                    "`detach` restores it without its key, which another document may have by now",
+                    schema={"type": "string", "enum": ["keep", "detach"], "default": "keep"},
+                ),
+                *WRITE_CONDITIONS,
+                IDEMPOTENCY_KEY,
+            ),
             responses={
-                "200": _document_response("The document", _REVISION_TAG),
-                "204": _unseen(_REVISION_TAG),
+                "200": document_response("The document", REVISION_TAG),
             },
-            problems=(*_CHANGE_PROBLEMS, *_BODY_PROBLEMS),
+            problems=(
+                problems.BadParameter,
+                problems.KeyTaken,
+                problems.OutsidePrefix,
+                *CHANGE_PROBLEMS,
+                *BODY_PROBLEMS,
+            ),
+        ),
+    ]
+
+
+def content_responses() -> Json:
+    """What reading bytes answers, but for problems."""
+    media: Json = {"content": _BYTES}
+    span = matching("bytes [0-9]+-[0-9]+/[0-9]+", "bytes 0-99/1024")
+    about = {**_CONTENT_HEADERS, **_LENGTH}
+    private = {"type": "string", "const": "private, no-store"}
+    return {
+        "200": {"description": "The bytes", "headers": about, **media},
+        "206": {
+            "description": "The range",
+            "headers": {**about, "Content-Range": header("The range and the size", span)},
+            **media,
+        },
+        "304": {"description": "The client's copy is current", "headers": _CONTENT_HEADERS},
+        "307": {
+            "description": "The bytes are at `Location`, for at most a minute",
+            "headers": {
+                "Location": header("A presigned URL", {"type": "string", "format": "uri"}),
+                "Cache-Control": header("Not to be kept", private),
+            },
+        },
+    }
+
+
+def content_reads(
+    path: str,
+    handler: Handler,
+    where: tuple[Json, ...],
+    names: tuple[str, str],
+    what: str,
+    **more: Any,
+) -> list[Route]:
+    """GET and HEAD of bytes at a path. `where` are its parameters, `names` the operations'."""
+    responses = content_responses()
+    possible: tuple[type[problems.Problem], ...] = (
+        problems.NotFound,
+        problems.BadParameter,
+        problems.PreconditionFailed,
+    )
+    if "rest" in more:
+        possible += (problems.InvalidDocument,)
+    headers = {k: v for k, v in responses["200"].items() if k != "content"}
+    reading: Json = {"path": path, "handler": handler, "scope": READ, **more}
+    return [
+        Route(
+            name=names[0],
+            method="GET",
+            summary=f"Read {what}",
+            parameters=(*where, *_DELIVERY, *_READ_CONDITIONS, *_RANGE),
+            responses=responses,
+            problems=(
+                *possible,
+                problems.RangeNotSatisfiable,
+                problems.ContentUnavailable,
+            ),
+            **reading,
+        ),
+        Route(
+            name=names[1],
+            method="HEAD",
+            summary=f"The headers of {what}",
+            parameters=(*where, *_DELIVERY, *_READ_CONDITIONS),
+            responses={"200": headers, "304": responses["304"], "307": responses["307"]},
+            problems=possible,
+            **reading,
+        ),
+    ]
+
+
+def _by_key(handlers: DocumentRoutes) -> list[Route]:
+    path = "/v1/documents/by-key/{key}"
+    head = {
+        **REVISION_TAG,
+        **PRIVATE,
+        "Content-Location": header("The document's address", _ADDRESS),
+    }
+    found = json_content("The document", reference(DocumentModel), head)
+    not_modified = {"description": "The client's copy is current", "headers": head}
+    reading: Json = {
+        "path": path,
+        "handler": handlers.read_by_key,
+        "scope": READ,
+        "parameters": (_KEY_IN_PATH, *_READ_CONDITIONS),
+        "problems": (
+            problems.BadParameter,
+            problems.InvalidDocument,
+            problems.NotFound,
+            problems.PreconditionFailed,
+        ),
+        "rest": "key",
+    }
+    return [
+        Route(
+            name="readDocumentByKey",
+            method="GET",
+            summary="Read the metadata of the document with a key",
+            responses={"200": found, "304": not_modified},
+            **reading,
+        ),
+        Route(
+            name="headDocumentByKey",
+            method="HEAD",
+            summary="The headers of the metadata of the document with a key",
+            responses={
+                "200": {"description": "It exists", "headers": {**head, **_LENGTH}},
+                "304": not_modified,
+            },
+            **reading,
+        ),
+        Route(
+            name="putDocumentByKey",
+            method="PUT",
+            path=path,
+            handler=handlers.put,
+            scope=WRITE,
+            rest="key",
+            summary="Store bytes under a key",
+            description=(
+                "Creates a document (201), or replaces the bytes of the one with the key (200), "
+                "whose tags, metadata, expiry and name are replaced where their header is sent. A "
+                "new document's name is the key's last segment unless it is sent. "
+                "`If-None-Match: *` creates only, `If-Match` takes the content's ETag and replaces "
+                "only; `ETag` answers with the new one."
+            ),
+            parameters=(
+                _KEY_IN_PATH,
+                *_UPLOAD_HEADERS,
+                *_NEW_DOCUMENT_HEADERS,
+                *WRITE_CONDITIONS,
+                IDEMPOTENCY_KEY,
+            ),
+            request_body=_BYTES_BODY,
+            responses={
+                "200": document_response("The document with its new content", CONTENT_TAG),
+                "201": document_response("The new document", CONTENT_TAG, location=True),
+            },
+            problems=(
+                problems.BadParameter,
+                *_KEY_PROBLEMS,
+                *CHANGE_PROBLEMS,
+                *_UPLOAD_PROBLEMS,
+            ),
+        ),
+        Route(
+            name="deleteDocumentByKey",
+            method="DELETE",
+            path=path,
+            handler=handlers.delete_by_key,
+            scope=WRITE,
+            rest="key",
+            summary="Delete the document with a key, which is free at once",
+            parameters=(_KEY_IN_PATH, *WRITE_CONDITIONS, IDEMPOTENCY_KEY),
+            responses={"204": {"description": "Deleted", "headers": REPLAYED}},
+            problems=(
+                problems.BadParameter,
+                problems.InvalidDocument,
+                *CHANGE_PROBLEMS,
+                *BODY_PROBLEMS,
+            ),
+        ),
+        *content_reads(
+            "/v1/content/by-key/{key}",
+            handlers.content_by_key,
+            (_KEY_IN_PATH,),
+            ("readContentByKey", "headContentByKey"),
+            "the bytes of the document with a key",
+            rest="key",
         ),
     ]
 
 
 def _content(handlers: DocumentRoutes) -> list[Route]:
     path = "/v1/documents/{id}/content"
-    reading: Json = {
-        "path": path,
-        "handler": handlers.content,
-        "scope": READ,
-    }
-    parameters = (_ID, *_DELIVERY, *_READ_CONDITIONS)
-    redirect = {
-        "description": "The bytes are at `Location`, for at most a minute",
-        "headers": {
-            "Location": header("A presigned URL", {"type": "string", "format": "uri"}),
-            "Cache-Control": header(
-                "Not to be kept", {"type": "string", "const": "private, no-store"}
-            ),
-        },
-    }
-    not_modified = {"description": "The client's copy is current", "headers": _CONTENT_HEADERS}
-    whole = {"description": "The bytes", "headers": {**_CONTENT_HEADERS, **_LENGTH}}
-    media: Json = {"content": _BYTES}
-    span = matching("bytes [0-9]+-[0-9]+/[0-9]+", "bytes 0-99/1024")
-    partial = {
-        "description": "The range",
-        "headers": {
-            **_CONTENT_HEADERS,
-            **_LENGTH,
-            "Content-Range": header("The range and the size", span),
-        },
-    }
-    possible = (problems.NotFound, problems.BadParameter, problems.PreconditionFailed)
+    names = ("readContent", "headContent")
     return [
-        Route(
-            name="readContent",
-            method="GET",
-            summary="Read a document's bytes",
-            parameters=(*parameters, *_RANGE),
-            responses={
-                "200": {**whole, **media},
-                "206": {**partial, **media},
-                "304": not_modified,
-                "307": redirect,
-            },
-            problems=(*possible, problems.RangeNotSatisfiable, problems.ContentUnavailable),
-            **reading,
-        ),
-        Route(
-            name="headContent",
-            method="HEAD",
-            summary="The headers of a document's bytes",
-            parameters=parameters,
-            responses={"200": whole, "304": not_modified, "307": redirect},
-            problems=possible,
-            **reading,
-        ),
+        *content_reads(path, handlers.content, (ID,), names, "a document's bytes"),
         Route(
             name="replaceContent",
             method="PUT",
@@ -527,12 +774,11 @@ def _content(handlers: DocumentRoutes) -> list[Route]:
             description=(
                 "`If-Match` takes the content's ETag, and `ETag` answers with the new one."
             ),
-            parameters=(_ID, *_UPLOAD_HEADERS, *_WRITE_CONDITIONS, _IDEMPOTENCY_KEY),
+            parameters=(ID, *_UPLOAD_HEADERS, *WRITE_CONDITIONS, IDEMPOTENCY_KEY),
             request_body=_BYTES_BODY,
             responses={
-                "200": _document_response("The document with its new content", _CONTENT_TAG),
-                "204": _unseen(_CONTENT_TAG),
+                "200": document_response("The document with its new content", CONTENT_TAG),
             },
-            problems=(*_CHANGE_PROBLEMS, *_UPLOAD_PROBLEMS),
+            problems=(*CHANGE_PROBLEMS, *_UPLOAD_PROBLEMS),
         ),
     ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.documents.models import Change, Document, Intent
+from app.documents.models import Change, Document, Intent, Version
 from app.records import Tenant
 from app.storage.errors import Refused
 
@@ -19,6 +19,14 @@ class Conflict(Refused):
         self.current = current
 
 
+class KeyTaken(Refused):
+    """Another document, `holder`, has the key."""
+
+    def __init__(self, holder: str) -> None:
+        super().__init__("the key is taken")
+        self.holder = holder
+
+
 class IntentClosed(Refused):
     """The write's intent has lapsed and is being swept."""
 
@@ -27,7 +35,7 @@ class IntentClosed(Refused):
 class Index:
     """What a listing walks: all documents of a tenant, or those of a tag or a digest."""
 
-    kind: str = "all"  # all | tag | sha256
+    kind: str = "all"  # all | tag | sha256 | key, of deleted documents alone
     value: str = ""
 
 
@@ -45,9 +53,38 @@ class Page:
     more: bool
 
 
+@dataclass(frozen=True, slots=True)
+class KeyPage:
+    """Keys in the order of their bytes, each with its document's id; `more` if others follow."""
+
+    keys: Sequence[tuple[str, str]]
+    more: bool
+
+
 class DocumentTable(Protocol):
     async def read(self, tenant: Tenant, document_id: str) -> Document | None:
         """The document in whatever state, read consistently."""
+        ...
+
+    async def read_many(self, tenant: Tenant, ids: Sequence[str]) -> list[Document]:
+        """Those of the documents that exist, in the order of `ids`, read consistently."""
+        ...
+
+    async def holder(self, tenant: Tenant, key: str) -> str | None:
+        """The id of the document that has the key, read consistently. It may have expired."""
+        ...
+
+    async def keys(
+        self,
+        tenant: Tenant,
+        prefix: str,
+        after: str | None,
+        limit: int,
+        *,
+        inclusive: bool = False,
+    ) -> KeyPage:
+        """Up to `limit` held keys that begin with `prefix` and come after `after`, that one with
+        them if `inclusive`."""
         ...
 
     async def page(
@@ -62,6 +99,20 @@ class DocumentTable(Protocol):
         A lost answer is asked again; a write that turns out to have happened is a success.
         Raises `errors.OutcomeUnknown` only if that could not be told within the deadline.
         """
+        ...
+
+    async def versions(self, tenant: Tenant, document_id: str) -> list[Version]:
+        """The versions before the current one, the oldest first, read consistently."""
+        ...
+
+    async def versions_below(
+        self, tenant: Tenant, document_id: str, number: int, limit: int
+    ) -> tuple[list[Version], bool]:
+        """Up to `limit` of them before `number`, the newest first, and whether others follow."""
+        ...
+
+    async def version(self, tenant: Tenant, document_id: str, number: int) -> Version | None:
+        """One of them."""
         ...
 
     async def is_referenced(self, tenant: Tenant, document_id: str, write_id: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import dataclasses
 import re
 from collections.abc import Callable
 
@@ -11,22 +11,22 @@ import orjson
 from app import problems
 from app.clock import timestamp
 from app.documents import cursor, fields
+from app.documents.content import ContentResponses, not_modified
+from app.documents.folders import DELIMITER
 from app.documents.listing import DEFAULT_LIMIT, MAX_LIMIT, Filters
 from app.documents.models import Document
-from app.documents.schemas import apply_patch, as_json, check_patch, encode
-from app.documents.service import Documents, Draft, Precondition, Upload, now_ms
+from app.documents.schemas import WRITTEN, apply_patch, as_json, check_patch, encode
+from app.documents.service import EMPTY_SHA256, Documents, Draft, Precondition, Upload, now_ms
 from app.idempotency.models import IdempotentRequest, StoredResponse
-from app.idempotency.service import Action, Idempotency, Render, answer_response
+from app.idempotency.service import Action, Idempotency, Outcome, Render, answer_response
 from app.problems import BadHeader, BadParameter, InvalidDocument, PreconditionFailed
 from app.server.http1 import Response
-from app.storage.objects import SHORT_BYTES
 from app.web import conditions
 from app.web.context import JSON, RequestContext
 
 READ, WRITE = "documents:read", "documents:write"
 MERGE_PATCH = "application/merge-patch+json"
 MAX_PATCH_BYTES = 64 * 1024
-REDIRECT_SECONDS = 60
 
 _LIST_PARAMETERS = frozenset(
     {
@@ -37,10 +37,12 @@ _LIST_PARAMETERS = frozenset(
         "created_after",
         "created_before",
         "include_deleted",
+        "key",
         "limit",
         "cursor",
     }
 )
+_FOLDER_PARAMETERS = frozenset({"key_prefix", "delimiter", "limit", "cursor"})
 _METADATA_PREFIX = "metadata."
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -52,19 +54,14 @@ class DocumentRoutes:
         self, documents: Documents, idempotency: Idempotency, *, max_upload_bytes: int
     ) -> None:
         self._documents = documents
+        self._contents = ContentResponses(documents)
         self._idempotency = idempotency
         self._max_upload_bytes = max_upload_bytes
 
     # --- writing ----------------------------------------------------------------------------
 
     async def create(self, context: RequestContext) -> Response:
-        draft = Draft(
-            name=fields.file_name(context.header("content-disposition")),
-            content_type=fields.content_type(context.header("content-type")),
-            tags=fields.tags(context.header("document-tags")),
-            metadata_json=fields.metadata(context.header("document-metadata")),
-            expires_at=_expires(context.header("document-expires")),
-        )
+        draft = _draft(context, fields.key(context.header("document-key")))
         upload = self._upload(context)
 
         async def action(attempt: IdempotentRequest[Document] | None) -> Document:
@@ -74,18 +71,37 @@ class DocumentRoutes:
 
         return await self._write(context, _created, action)
 
+    async def put(self, context: RequestContext) -> Response:
+        """Create or replace under a key."""
+        draft = _draft(context, _key(context))
+        given = frozenset(
+            name for name, header in _KEPT.items() if context.header(header) is not None
+        )
+        given_type = context.header("content-type")
+        content_type = None if given_type is None else draft.content_type
+        condition = precondition(context)
+        upload = self._upload(context)
+
+        async def action(attempt: IdempotentRequest[Document] | None) -> Document:
+            fields.require_future(draft.expires_at, now_ms())
+            return await self._documents.put(
+                context.caller, draft, given, content_type, upload, condition, attempt
+            )
+
+        return await self._write(context, _put, action)
+
     async def replace(self, context: RequestContext) -> Response:
         given = context.header("content-type")
         content_type = None if given is None else fields.content_type(given)
-        precondition = _precondition(context)
+        condition = precondition(context)
         upload = self._upload(context)
 
         async def action(attempt: IdempotentRequest[Document] | None) -> Document:
             return await self._documents.replace(
-                context.caller, context.params["id"], content_type, upload, precondition, attempt
+                context.caller, context.params["id"], content_type, upload, condition, attempt
             )
 
-        return await self._write(context, _replaced, action)
+        return await self._write(context, replaced, action)
 
     def _upload(self, context: RequestContext) -> Upload:
         """Everything that can be refused is refused before the body is read."""
@@ -108,143 +124,168 @@ class DocumentRoutes:
     async def patch(self, context: RequestContext) -> Response:
         parsed, digest = await context.json(MAX_PATCH_BYTES, (MERGE_PATCH, JSON))
         patch = check_patch(parsed)
-        precondition = _precondition(context)
+        condition = precondition(context)
 
         def apply(document: Document, now: int) -> Document:
             return apply_patch(document, patch, now)
 
         async def action(attempt: IdempotentRequest[Document] | None) -> Document:
             return await self._documents.patch(
-                context.caller, context.params["id"], apply, precondition, attempt, digest
+                context.caller, context.params["id"], apply, condition, attempt, digest
             )
 
-        return await self._write(context, _changed, action)
+        return await self._write(context, changed, action)
+
+    async def copy(self, context: RequestContext) -> Response:
+        digest = EMPTY_SHA256
+        members: dict[str, object] = {}
+        if context.content_length != 0:
+            parsed, digest = await context.json(MAX_PATCH_BYTES, (JSON,))
+            members = check_patch(parsed)
+
+        def draft_of(source: Document, now: int) -> Document:
+            return apply_patch(dataclasses.replace(source, key=None), members, now)
+
+        async def action(attempt: IdempotentRequest[Document] | None) -> Document:
+            return await self._documents.copy(
+                context.caller, context.params["id"], draft_of, attempt, digest
+            )
+
+        return await self._write(context, _created, action)
 
     async def delete(self, context: RequestContext) -> Response:
-        precondition = _precondition(context)
+        condition = precondition(context)
         await context.body(MAX_PATCH_BYTES)
 
         async def action(attempt: IdempotentRequest[Document] | None) -> Document:
             return await self._documents.delete(
-                context.caller, context.params["id"], precondition, attempt
+                context.caller, context.params["id"], condition, attempt
             )
 
         return await self._write(context, lambda _: StoredResponse(204, {}, b""), action)
 
+    async def delete_by_key(self, context: RequestContext) -> Response:
+        key = _key(context)
+        condition = precondition(context)
+        await context.body(MAX_PATCH_BYTES)
+
+        async def action(attempt: IdempotentRequest[Document] | None) -> Document:
+            return await self._documents.delete_by_key(context.caller, key, condition, attempt)
+
+        return await self._write(context, lambda _: StoredResponse(204, {}, b""), action)
+
     async def restore(self, context: RequestContext) -> Response:
-        precondition = _precondition(context)
+        query = context.query(frozenset({"key"}))
+        detach = _choice(query, "key", ("keep", "detach")) == "detach"
+        condition = precondition(context)
         await context.body(MAX_PATCH_BYTES)
 
         async def action(attempt: IdempotentRequest[Document] | None) -> Document:
             return await self._documents.restore(
-                context.caller, context.params["id"], precondition, attempt
+                context.caller, context.params["id"], condition, attempt, detach=detach
             )
 
-        return await self._write(context, _changed, action)
+        return await self._write(context, changed, action)
 
     async def _write(
         self, context: RequestContext, render: Render[Document], action: Action[Document]
     ) -> Response:
-        """Run a write, and show its answer as far as the caller may see it."""
         outcome = await self._idempotency.run(context, render, action)
-        answer = outcome.answer
-        if outcome.replayed and answer.body:
-            # What the first answer showed may have been deleted since, or have expired.
-            shown: str = orjson.loads(answer.body)["id"]
-            await self._documents.read(context.caller.tenant, shown)
-        if answer.status == 200 and READ not in context.caller.scopes:
-            # A document that others may have written. Who creates one has sent all that is in it.
-            answer = StoredResponse(204, answer.headers, b"")
-        response = answer_response(answer)
-        if outcome.replayed:
-            response.headers["Idempotency-Replayed"] = "true"
-        return response
+        return await written(context, self._documents, outcome)
 
     # --- reading ----------------------------------------------------------------------------
 
     async def read(self, context: RequestContext) -> Response:
-        document = await self._find(context)
-        head = {"ETag": document.etag, "Cache-Control": "private, no-cache"}
-        if _not_modified(context, document.etag):
-            return Response(None, 304, head)
-        return Response(encode(document), 200, head, JSON)
+        return _shown(context, await self._find(context))
+
+    async def read_by_key(self, context: RequestContext) -> Response:
+        document = await self._documents.read_by_key(context.caller, _key(context))
+        response = _shown(context, document)
+        response.headers["Content-Location"] = f"/v1/documents/{document.id}"
+        return response
 
     async def listed(self, context: RequestContext) -> Response:
-        query = context.query(_LIST_PARAMETERS, _METADATA_PREFIX)
-        limit = _limit(query.pop("limit", None))
+        query = context.query(_LIST_PARAMETERS | _FOLDER_PARAMETERS, _METADATA_PREFIX)
+        if "key_prefix" in query or "delimiter" in query:
+            return await self._folder(context, query)
+        limit = page_limit(query.pop("limit", None))
         token = query.pop("cursor", None)
         filters = _filters(query)
         below = cursor.decode(token, query) if token is not None else None
-        listed = await self._documents.listed(
-            context.caller.tenant, filters, below=below, limit=limit
-        )
-        page = {
+        listed = await self._documents.listed(context.caller, filters, below=below, limit=limit)
+        page: dict[str, object] = {
             "items": [as_json(document) for document in listed.documents],
             "next_cursor": cursor.encode(listed.position, query) if listed.position else None,
         }
         return Response(orjson.dumps(page), 200, {"Cache-Control": "private, no-cache"}, JSON)
 
-    async def content(self, context: RequestContext) -> Response:
-        query = context.query(frozenset({"delivery", "disposition"}))
-        redirect = _choice(query, "delivery", ("stream", "redirect")) == "redirect"
-        inline = _choice(query, "disposition", ("attachment", "inline")) == "inline"
-        document = await self._find(context)
-        if _not_modified(context, document.content_etag):
-            return Response(None, 304, _content_head(document, inline))
-        if redirect:
-            response = self._redirect(context, document, inline)
-            if response is not None:
-                return response
-        return await self._stream(context, document, inline)
-
-    def _redirect(
-        self, context: RequestContext, document: Document, inline: bool
-    ) -> Response | None:
-        url = self._documents.content_url(
-            context.caller.tenant,
-            document,
-            content_type=document.content_type,
-            disposition=_disposition(document, inline),
-            limit=REDIRECT_SECONDS,
+    async def _folder(self, context: RequestContext, query: dict[str, str]) -> Response:
+        """A list by key. With other filters it would have to read all that it leaves out."""
+        for name in query:
+            if name not in _FOLDER_PARAMETERS:
+                raise BadParameter(
+                    f"key_prefix combines with limit, cursor and delimiter: not {name}."
+                )
+        prefix = query.setdefault("key_prefix", "")
+        try:
+            fields.validate_key_prefix(prefix)
+        except InvalidDocument as error:
+            raise BadParameter(f"key_prefix: {error.detail}") from error
+        limit = page_limit(query.pop("limit", None))
+        token = query.pop("cursor", None)
+        delimited = "delimiter" in query
+        if delimited and query["delimiter"] != DELIMITER:
+            raise BadParameter(f"delimiter must be {DELIMITER}.")
+        after = None if token is None else cursor.decode(token, query, lambda key: bool(key))
+        folder = await self._documents.folder(
+            context.caller, prefix, delimited=delimited, after=after, limit=limit
         )
-        if url is None:  # about to expire: the bytes are served here
-            return None
-        head = {"Location": url, "Cache-Control": "private, no-store"}
-        return Response(None, 307, head)
+        page: dict[str, object] = {
+            "items": [as_json(document) for document in folder.documents],
+            "next_cursor": cursor.encode(folder.position, query) if folder.position else None,
+        }
+        if delimited:
+            page["prefixes"] = folder.prefixes
+        return Response(orjson.dumps(page), 200, {"Cache-Control": "private, no-cache"}, JSON)
 
-    async def _stream(self, context: RequestContext, document: Document, inline: bool) -> Response:
-        request = context.request
-        span = None
-        if request.method == "GET":  # RFC 9110, 14.2: ranges are for GET alone
-            span = conditions.byte_range(
-                context.header("range"),
-                context.header("if-range"),
-                document.content_etag,
-                document.size,
-            )
-        first, last = span or (0, document.size - 1)
-        head = _content_head(document, inline)
-        head["Content-Length"] = str(last - first + 1)
-        if span:
-            head["Content-Range"] = f"bytes {first}-{last}/{document.size}"
-        response = Response(None, 206 if span else 200, head, document.content_type)
-        if request.method == "HEAD" or document.size == 0:
-            return response
-        tenant = context.caller.tenant
-        if last - first < SHORT_BYTES:
-            response.body = await self._documents.short_content(tenant, document, first, last)
-            return response
-        async with self._documents.content(tenant, document, first, last) as chunks:
-            await context.begin(response)
-            async for chunk in chunks:
-                await response.send(chunk)
-        return response
+    async def content(self, context: RequestContext) -> Response:
+        document = await self._find(context)
+        return await self._contents.respond(context, document, document.current)
+
+    async def content_by_key(self, context: RequestContext) -> Response:
+        document = await self._documents.read_by_key(context.caller, _key(context))
+        return await self._contents.respond(context, document, document.current)
 
     async def _find(self, context: RequestContext) -> Document:
-        return await self._documents.read(context.caller.tenant, context.params["id"])
+        return await self._documents.read(context.caller, context.params["id"])
 
 
 # --- answers --------------------------------------------------------------------------------
+
+
+async def written(context: RequestContext, documents: Documents, outcome: Outcome) -> Response:
+    """The answer to a write of a document, as far as the caller may see it."""
+    answer = outcome.answer
+    if answer.body:
+        if outcome.replayed:
+            # What the first answer showed may have been deleted since, or have expired.
+            shown: str = orjson.loads(answer.body)["id"]
+            await documents.read(context.caller, shown)
+        if READ not in context.caller.scopes:
+            whole = orjson.loads(answer.body)
+            told = orjson.dumps({name: whole[name] for name in WRITTEN})
+            answer = StoredResponse(answer.status, answer.headers, told)
+    response = answer_response(answer)
+    if outcome.replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return response
+
+
+def _shown(context: RequestContext, document: Document) -> Response:
+    head = {"ETag": document.etag, "Cache-Control": "private, no-cache"}
+    if not_modified(context, document.etag):
+        return Response(None, 304, head)
+    return Response(encode(document), 200, head, JSON)
 
 
 def _created(document: Document) -> StoredResponse:
@@ -252,44 +293,60 @@ def _created(document: Document) -> StoredResponse:
     return StoredResponse(201, head, encode(document))
 
 
-def _changed(document: Document) -> StoredResponse:
+def _put(document: Document) -> StoredResponse:
+    if document.revision > 1:
+        return replaced(document)
+    head = {"Location": f"/v1/documents/{document.id}", "ETag": document.content_etag}
+    return StoredResponse(201, head, encode(document))
+
+
+def changed(document: Document) -> StoredResponse:
     return StoredResponse(200, {"ETag": document.etag}, encode(document))
 
 
-def _replaced(document: Document) -> StoredResponse:
+def replaced(document: Document) -> StoredResponse:
     return StoredResponse(200, {"ETag": document.content_etag}, encode(document))
-
-
-def _content_head(document: Document, inline: bool) -> dict[str, str]:
-    """Bytes of strangers: never run, never sniffed, never shared by a cache."""
-    head = {
-        "ETag": document.content_etag,
-        "Accept-Ranges": "bytes",
-        "Content-Disposition": _disposition(document, inline),
-        "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "sandbox",
-        "Cache-Control": "private, no-cache",
-    }
-    if document.sha256:
-        digest = base64.b64encode(bytes.fromhex(document.sha256)).decode()
-        head["Repr-Digest"] = f"sha-256=:{digest}:"
-    return head
-
-
-def _disposition(document: Document, inline: bool) -> str:
-    shown = inline and fields.safe_inline(document.content_type)
-    return fields.content_disposition("inline" if shown else "attachment", document.name)
 
 
 # --- what clients ask -----------------------------------------------------------------------
 
 
-def _precondition(context: RequestContext) -> Precondition:
+# What a PUT under a key replaces of a document, if the header is there.
+_KEPT = {
+    "name": "content-disposition",
+    "tags": "document-tags",
+    "metadata_json": "document-metadata",
+    "expires_at": "document-expires",
+}
+
+
+def _draft(context: RequestContext, key: str | None) -> Draft:
+    disposition = context.header("content-disposition")
+    named = disposition is not None or key is None
+    return Draft(
+        name=fields.file_name(disposition) if named else fields.name_of_key(key or ""),
+        content_type=fields.content_type(context.header("content-type")),
+        tags=fields.tags(context.header("document-tags")),
+        metadata_json=fields.metadata(context.header("document-metadata")),
+        expires_at=_expires(context.header("document-expires")),
+        key=key,
+    )
+
+
+def _key(context: RequestContext) -> str:
+    return fields.key_in_path(context.raw_params["key"])
+
+
+def precondition(context: RequestContext) -> Precondition:
     """The client's condition on the entity tag of what is to be changed."""
     wanted = conditions.if_match(context.list_header("if-match"))
     unwanted = conditions.if_none_match(context.list_header("if-none-match"))
 
-    def check(etag: str) -> None:
+    def check(etag: str | None) -> None:
+        if etag is None:
+            if wanted is not None:
+                raise PreconditionFailed("There is no document that If-Match could name.")
+            return
         try:
             conditions.require(wanted, etag)
         except PreconditionFailed as failed:
@@ -305,21 +362,11 @@ def _precondition(context: RequestContext) -> Precondition:
     return check
 
 
-def _not_modified(context: RequestContext, etag: str) -> bool:
-    """RFC 9110, 13.2.2: If-Match first, then If-None-Match."""
-    headers = context.request.headers
-    if "if-none-match" not in headers and "if-match" not in headers:
-        return False
-    conditions.require(conditions.if_match(context.list_header("if-match")), etag)
-    unwanted = conditions.if_none_match(context.list_header("if-none-match"))
-    return conditions.not_modified(unwanted, etag)
-
-
 def _expires(value: str | None) -> int | None:
     return None if value is None else fields.expires(value)
 
 
-def _limit(value: str | None) -> int:
+def page_limit(value: str | None) -> int:
     if value is None:
         return DEFAULT_LIMIT
     if not re.fullmatch(r"[0-9]{1,4}", value) or not 1 <= int(value) <= MAX_LIMIT:
@@ -339,6 +386,7 @@ def _filters(query: dict[str, str]) -> Filters:
         created_after=_time(query, "created_after"),
         created_before=_time(query, "created_before"),
         include_deleted=_choice(query, "include_deleted", ("false", "true")) == "true",
+        key=_checked(query, "key", fields.validate_key),
         metadata=_metadata_filters(query),
     )
 

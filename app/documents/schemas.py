@@ -12,9 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.clock import format_timestamp, timestamp
 from app.documents.fields import (
     MAX_CONTENT_TYPE,
+    MAX_KEY_BYTES,
     MAX_NAME_CHARACTERS,
     MAX_TAG_BYTES,
     MAX_TAGS,
+    validate_key,
     validate_metadata,
     validate_name,
     validate_tags,
@@ -25,7 +27,9 @@ from app.documents.models import Checksum, Document
 from app.problems import InvalidDocument
 
 ID_PATTERN = "[0-7][0-9A-HJKMNP-TV-Z]{25}"
-CURSOR_PATTERN = "[A-Za-z0-9_-]{47}"
+AUTHOR_PATTERN = "[0-9a-z]{16}"
+# What a key makes of it is longer than an id.
+CURSOR_PATTERN = "[A-Za-z0-9_-]{13,1400}"
 
 # Neither controls, nor overrides of the writing direction, nor separators of lines.
 CLEAN_PATTERN = r"[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*"
@@ -44,10 +48,13 @@ Time = Annotated[
     ),
 ]
 Name = Annotated[str, Field(max_length=MAX_NAME_CHARACTERS, json_schema_extra=_NAMED)]
+Key = Annotated[str, Field(max_length=MAX_KEY_BYTES, json_schema_extra=_NAMED)]
 Tag = Annotated[str, Field(max_length=MAX_TAG_BYTES, json_schema_extra=_NAMED)]
 Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS)]
 Metadata = Annotated[dict[str, Any], Field(json_schema_extra=METADATA_SCHEMA)]
 # Of more than 2 GiB: without the format, generated clients take 32 bits.
+Cursor = Annotated[str, Field(pattern=f"^{CURSOR_PATTERN}$")]
+Prefixes = Annotated[list[Key], Field(max_length=MAX_LIMIT)]
 ByteCount = Annotated[int, Field(json_schema_extra={"format": "int64"})]
 Hex = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -71,6 +78,7 @@ _SHA256_EXAMPLE = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9
 _DOCUMENT_EXAMPLE: dict[str, Any] = {
     "id": "01J9ZK3V8QW4E6R7T9Y0A1B2C0",
     "name": "hello.txt",
+    "key": "greetings/hello.txt",
     "content_type": "text/plain",
     "size": 5,
     "checksum": {"algorithm": "sha256", "value": _SHA256_EXAMPLE, "part_size": None},
@@ -96,6 +104,7 @@ class DocumentModel(_Model):
 
     id: str = Field(pattern=f"^{ID_PATTERN}$", description="sorts by time of creation")
     name: Name
+    key: Key | None = Field(description="unique among the tenant's documents; null if it has none")
     content_type: str = Field(min_length=3, max_length=MAX_CONTENT_TYPE)
     size: ByteCount = Field(ge=0, description="bytes")
     checksum: ChecksumModel
@@ -113,19 +122,22 @@ class DocumentModel(_Model):
     deleted_at: Time | None
     purge_after: Time | None
     created_by: str = Field(
-        pattern="^[0-9a-z]{16}$", description="the id of the API key that created it"
+        pattern=f"^{AUTHOR_PATTERN}$", description="the id of the API key that created it"
     )
 
 
 class DocumentList(_Model):
-    """One page. Only a null `next_cursor` is the end: filtered pages may be short, or empty."""
+    """One page. Only a null `next_cursor` is the end: filtered pages may be short, or empty.
+    `prefixes` is there where a `delimiter` is asked for: each beginning that keys further down have
+    in common, up to the next delimiter, once."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"items": [_DOCUMENT_EXAMPLE], "next_cursor": None}]}
     )
 
     items: list[DocumentModel] = Field(max_length=MAX_LIMIT)
-    next_cursor: Annotated[str, Field(pattern=f"^{CURSOR_PATTERN}$")] | None
+    next_cursor: Cursor | None
+    prefixes: Prefixes | None = None
 
 
 def _without_defaults(schema: dict[str, Any]) -> None:
@@ -140,6 +152,7 @@ class DocumentPatch(_Model):
     model_config = ConfigDict(extra="forbid", json_schema_extra=_without_defaults)
 
     name: Name = ""
+    key: Key | None = Field(default=None, description="moves the document; null detaches it")
     tags: Tags | None = None
     metadata: dict[str, Any] | None = Field(
         default=None,
@@ -170,6 +183,7 @@ def as_json(document: Document) -> dict[str, Any]:
     return {
         "id": document.id,
         "name": document.name,
+        "key": document.key,
         "content_type": document.content_type,
         "size": document.size,
         "checksum": {
@@ -196,6 +210,10 @@ def encode(document: Document) -> bytes:
     return orjson.dumps(as_json(document))
 
 
+# What a writer who may not read is told of what it wrote.
+WRITTEN = ("id", "revision", "version", "content_etag")
+
+
 # --- changes --------------------------------------------------------------------------------
 
 
@@ -203,6 +221,14 @@ def _name(document: Document, patch: object, now: int) -> dict[str, object]:
     if not isinstance(patch, str):
         raise InvalidDocument("name must be a string.")
     return {"name": validate_name(patch)}
+
+
+def _key(document: Document, patch: object, now: int) -> dict[str, object]:
+    if patch is None:
+        return {"key": None}
+    if not isinstance(patch, str):
+        raise InvalidDocument("key must be a string, or null.")
+    return {"key": validate_key(patch)}
 
 
 def _tags(document: Document, patch: object, now: int) -> dict[str, object]:
@@ -237,6 +263,7 @@ def _expires_at(document: Document, patch: object, now: int) -> dict[str, object
 
 _FIELDS: dict[str, Callable[[Document, object, int], dict[str, object]]] = {
     "name": _name,
+    "key": _key,
     "tags": _tags,
     "metadata": _metadata,
     "expires_at": _expires_at,

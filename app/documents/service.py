@@ -13,10 +13,12 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from app import problems
 from app.documents import ids
+from app.documents.folders import Folder, list_folder
 from app.documents.listing import Filters, Listed, list_documents
-from app.documents.models import Change, Document, Intent, object_key
-from app.documents.ports import Conflict, DocumentTable, IntentClosed
+from app.documents.models import Change, Document, Intent, Version, object_key
+from app.documents.ports import Conflict, DocumentTable, IntentClosed, KeyTaken
 from app.idempotency.models import IdempotentRequest, Settlement
 from app.idempotency.ports import IdempotencyTable
 from app.problems import (
@@ -30,7 +32,7 @@ from app.problems import (
 from app.records import Caller, Tenant, new_write_id, record
 from app.storage import deadline
 from app.storage.errors import ObjectMissing, OutcomeUnknown, Refused, StorageError, Unavailable
-from app.storage.objects import ObjectStore, StoredObject
+from app.storage.objects import ObjectStore, Source, StoredObject
 from app.tasks import Tasks
 
 log = logging.getLogger("strongroom.documents")
@@ -43,10 +45,23 @@ EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 T = TypeVar("T")
 
-# Given the current entity tag, raises `PreconditionFailed` unless the client's condition holds.
-Precondition = Callable[[str], None]
-# A document's next state, or None if there is nothing to change.
-Decision = Callable[[Document, int], Document | None]
+# Given the current entity tag, None where there is no document, raises `PreconditionFailed` unless
+# the client's condition holds.
+Precondition = Callable[[str | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """A document's next state, and what goes with it: see `Change`."""
+
+    after: Document
+    dropped: Version | None = None
+    releases: bool = False
+
+
+# What becomes of a document, or None if there is nothing to change.
+Decision = Callable[[Document, int], Document | Next | None]
+Prepare = Callable[[Document], Awaitable[None]]
 
 
 @record
@@ -58,6 +73,7 @@ class Draft:
     tags: tuple[str, ...]
     metadata_json: str
     expires_at: int | None
+    key: str | None = None
 
 
 @record
@@ -109,52 +125,109 @@ class Documents:
 
     # --- reading ----------------------------------------------------------------------------
 
-    async def read(self, tenant: Tenant, document_id: str) -> Document:
-        document = await self._find(tenant, document_id)
-        if document is None or not document.readable(now_ms()):
+    async def read(self, caller: Caller, document_id: str) -> Document:
+        document = await self._find(caller.tenant, document_id)
+        if document is None:
             raise _not_found()
+        require_readable(caller, document, now_ms())
         return document
 
+    async def read_by_key(self, caller: Caller, key: str) -> Document:
+        found, _ = await self._at(caller, key)
+        if found is None:
+            raise _not_found()
+        return found
+
+    async def _at(self, caller: Caller, key: str) -> tuple[Document | None, str | None]:
+        """The document that has the key; or else, if one that has expired does, its id."""
+        if not _reaches(caller, key):
+            raise _not_found()
+        while True:
+            holder = await self._table.holder(caller.tenant, key)
+            found = await self._table.read(caller.tenant, holder) if holder else None
+            if found is None:
+                return None, holder
+            if found.held_key == key:
+                return (found, None) if found.readable(now_ms()) else (None, holder)
+            if await self._table.holder(caller.tenant, key) == holder:
+                return None, holder  # it has lost its key, and another one may have it
+
     async def listed(
-        self, tenant: Tenant, filters: Filters, *, below: str | None, limit: int
+        self, caller: Caller, filters: Filters, *, below: str | None, limit: int
     ) -> Listed:
-        return await list_documents(
-            self._table, tenant, filters, below=below, limit=limit, now=now_ms()
+        filters = dataclasses.replace(filters, reach=caller.key_prefix)
+        now = now_ms()
+        listed = Listed([], None)
+        if filters.key is None or filters.include_deleted:
+            listed = await list_documents(
+                self._table, caller.tenant, filters, below=below, limit=limit, now=now
+            )
+        if filters.key is None or not _reaches(caller, filters.key):
+            return listed
+        found, _ = await self._at(caller, filters.key)
+        if found is None or not filters.keep(found, now) or (below and found.id >= below):
+            return listed
+        if listed.position is not None and found.id < listed.position:
+            return listed  # on a later page
+        others = [document for document in listed.documents if document.id != found.id]
+        merged = sorted([*others, found], key=lambda document: document.id, reverse=True)
+        more = len(merged) > limit or listed.position is not None
+        return Listed(merged[:limit], merged[:limit][-1].id if more else None)
+
+    async def folder(
+        self, caller: Caller, prefix: str, *, delimited: bool, after: str | None, limit: int
+    ) -> Folder:
+        """Documents by their keys' bytes. A caller who is confined sees what both prefixes have."""
+        reach = caller.key_prefix or ""
+        if not prefix.startswith(reach) and not reach.startswith(prefix):
+            return Folder([], [], None)
+        return await list_folder(
+            self._table,
+            caller.tenant,
+            prefix,
+            reach if len(reach) > len(prefix) else prefix,
+            delimited=delimited,
+            after=after,
+            limit=limit,
+            now=now_ms(),
         )
 
     @asynccontextmanager
     async def content(
-        self, tenant: Tenant, document: Document, first: int, last: int
+        self, caller: Caller, document: Document, version: Version, first: int, last: int
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Bytes `first` to `last` (inclusive) of the content that `document` names."""
-        key = object_key(tenant, document.id, document.content_id)
+        """Bytes `first` to `last` (inclusive) of a version of `document`."""
+        key = object_key(caller.tenant, document.id, version.content_id)
         try:
             async with self._objects.open(key, first, last) as chunks:
                 yield chunks
         except ObjectMissing as missing:
-            raise await self._content_missing(tenant, document) from missing
+            raise await self._content_missing(caller, document, version) from missing
 
     async def short_content(
-        self, tenant: Tenant, document: Document, first: int, last: int
+        self, caller: Caller, document: Document, version: Version, first: int, last: int
     ) -> bytes:
         """The same at once, of at most `SHORT_BYTES`."""
         try:
-            key = object_key(tenant, document.id, document.content_id)
+            key = object_key(caller.tenant, document.id, version.content_id)
             return await self._objects.read(key, first, last)
         except ObjectMissing as missing:
-            raise await self._content_missing(tenant, document) from missing
+            raise await self._content_missing(caller, document, version) from missing
 
-    async def _content_missing(self, tenant: Tenant, document: Document) -> ContentUnavailable:
-        """Purged since it was read, which raises `NotFound`; or, in a replica region, not arrived
-        yet."""
-        await self.read(tenant, document.id)
+    async def _content_missing(
+        self, caller: Caller, document: Document, version: Version
+    ) -> ContentUnavailable:
+        """Purged or deleted since it was read, which raises `NotFound`; or, in a replica region,
+        not arrived yet."""
+        current = await self.read(caller, document.id)
+        await self.version(caller, current, version.number)
         log.error("content is missing", extra={"document": document.id})
         return ContentUnavailable(
             "The document's bytes are not here yet. Try again shortly.", retry_after=5
         )
 
     def content_url(
-        self, tenant: Tenant, document: Document, *, content_type: str, disposition: str, limit: int
+        self, caller: Caller, document: Document, version: Version, *, disposition: str, limit: int
     ) -> str | None:
         """A URL to the bytes for at most `limit` seconds, nor beyond the document's expiry or the
         credentials' life; None if that leaves less than a second."""
@@ -167,10 +240,23 @@ class Documents:
             seconds = min(seconds, credentials_left)
         if seconds < 1:
             return None
-        key = object_key(tenant, document.id, document.content_id)
         return self._objects.presign_get(
-            key, seconds=int(seconds), content_type=content_type, content_disposition=disposition
+            object_key(caller.tenant, document.id, version.content_id),
+            seconds=int(seconds),
+            content_type=version.content_type,
+            content_disposition=disposition,
         )
+
+    async def version(self, caller: Caller, document: Document, number: int) -> Version:
+        """One of a document's versions."""
+        if number == document.version:
+            return document.current
+        found = None
+        if 0 < number < document.version:
+            found = await self._table.version(caller.tenant, document.id, number)
+        if found is None:
+            raise NotFound("There is no such version of this document, or it was deleted.")
+        return found
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -181,10 +267,28 @@ class Documents:
         upload: Upload,
         attempt: IdempotentRequest[Document] | None,
     ) -> Document:
+        if draft.key is None:
+            if caller.key_prefix is not None:
+                raise _outside(caller)
+            return await self._create(caller, draft, upload, None, attempt)
+        _require_reach(caller, draft.key)
+        found, expired = await self._at(caller, draft.key)
+        if found is not None:  # before the bytes are read
+            raise _key_taken()
+        return await self._create(caller, draft, upload, expired, attempt)
+
+    async def _create(
+        self,
+        caller: Caller,
+        draft: Draft,
+        upload: Upload,
+        key_from: str | None,
+        attempt: IdempotentRequest[Document] | None,
+    ) -> Document:
+        """`key_from` is the expired document that has the key."""
         document_id = self._ids.new()
         pending, stored = await self._receive(caller.tenant, document_id, upload, attempt)
         created = ids.millisecond(document_id)
-        write_id = new_write_id()
         document = Document(
             id=document_id,
             name=draft.name,
@@ -200,13 +304,133 @@ class Documents:
             updated_at=created,
             expires_at=draft.expires_at,
             created_by=caller.key_id,
-            recent_write_ids=write_id,
+            key=draft.key,
         )
-        commit = self._commit(
-            caller, write_id, None, document, pending.intent, attempt, stored.sha256
+        commit = self._commit_new(
+            caller, document, pending.intent, attempt, stored.sha256, key_from
         )
-        await self._tasks.shielded(self._commit_bytes(caller, pending, commit))
-        return document
+        return await self._tasks.shielded(self._commit_bytes(caller, pending, commit))
+
+    async def _commit_new(
+        self,
+        caller: Caller,
+        document: Document,
+        intent: Intent,
+        attempt: IdempotentRequest[Document] | None,
+        body_sha256: str,
+        key_from: str | None = None,
+    ) -> Document:
+        ends = deadline.end()
+        while True:
+            write_id = new_write_id()
+            document = dataclasses.replace(document, recent_write_ids=write_id)
+            change = Change(
+                write_id=write_id, before=None, after=document, intent=intent, key_from=key_from
+            )
+            try:
+                await self._commit(caller, change, attempt, body_sha256)
+            except KeyTaken as taken:
+                key_from = await self._may_take_over(caller, document.key or "", taken.holder)
+                await _before_next_try(ends)
+            else:
+                return document
+
+    async def _may_take_over(self, caller: Caller, key: str, holder: str) -> str:
+        """The holder, if it has expired. Raises `problems.KeyTaken` if it is alive."""
+        found = await self._table.read(caller.tenant, holder)
+        if found is not None and found.held_key == key and found.readable(now_ms()):
+            raise _key_taken()
+        return holder
+
+    async def copy(
+        self,
+        caller: Caller,
+        document_id: str,
+        draft_of: Callable[[Document, int], Document],
+        attempt: IdempotentRequest[Document] | None,
+        body_sha256: str,
+    ) -> Document:
+        """A new document with the bytes of another one, which the store copies. `draft_of` gives
+        what it is called, and its key."""
+        source = await self.read(caller, document_id)
+        new_id = self._ids.new()
+        created = ids.millisecond(new_id)
+        draft = draft_of(source, created)
+        _require_reach(caller, draft.key)
+        key_from = None
+        if draft.key is not None:
+            found, key_from = await self._at(caller, draft.key)
+            if found is not None:
+                raise _key_taken()
+        checksum = source.checksum
+        original = Source(
+            object_key(caller.tenant, source.id, source.content_id),
+            source.size,
+            checksum.value,
+            checksum.part_size,
+        )
+
+        async def store(key: str, unconfirmed: Callable[[], None]) -> None:
+            await self._objects.copy(original, key, unconfirmed=unconfirmed)
+
+        try:
+            pending, _ = await self._store(caller.tenant, new_id, store, attempt)
+        except ObjectMissing as missing:
+            raise await self._content_missing(caller, source, source.current) from missing
+        document = dataclasses.replace(
+            draft,
+            id=new_id,
+            revision=1,
+            version=1,
+            content_id=pending.intent.write_id,
+            created_at=created,
+            updated_at=created,
+            created_by=caller.key_id,
+            content_at=None,
+            content_by=None,
+            older=0,
+        )
+        commit = self._commit_new(caller, document, pending.intent, attempt, body_sha256, key_from)
+        return await self._tasks.shielded(self._commit_bytes(caller, pending, commit))
+
+    async def put(
+        self,
+        caller: Caller,
+        draft: Draft,
+        given: frozenset[str],
+        content_type: str | None,
+        upload: Upload,
+        precondition: Precondition,
+        attempt: IdempotentRequest[Document] | None,
+    ) -> Document:
+        """Create a document under its key, or replace the bytes of the one that has it. Of that,
+        what is `given` of the draft is replaced too. It was created if its revision is 1."""
+        key = draft.key or ""
+        _require_reach(caller, key)
+        found, expired = await self._at(caller, key)
+        if found is None:
+            precondition(None)
+            try:
+                return await self._create(caller, draft, upload, expired, attempt)
+            except problems.KeyTaken as taken:
+                # Somebody was faster. The bytes are stored as a new document's, so they go.
+                winner, _ = await self._at(caller, key)
+                precondition(winner.content_etag if winner else None)
+                raise Contended(
+                    "Another request created a document under this key. Send the request again "
+                    "to replace it.",
+                    retry_after=1,
+                ) from taken
+
+        def change(current: Document, now: int) -> Document:
+            if current.held_key != key:
+                raise Contended("The document was moved away meanwhile. Try again.", retry_after=1)
+            names = {"tags", "metadata_json", "expires_at", "name"} & given
+            return dataclasses.replace(current, **{name: getattr(draft, name) for name in names})
+
+        return await self._replace(
+            caller, found, content_type, upload, precondition, attempt, change
+        )
 
     async def replace(
         self,
@@ -219,21 +443,38 @@ class Documents:
     ) -> Document:
         """A new version of the content. `precondition` is given the content's entity tag; without
         a `content_type` the document's stays."""
-        before = await self.read(caller.tenant, document_id)
+        before = await self.read(caller, document_id)
+        return await self._replace(caller, before, content_type, upload, precondition, attempt)
+
+    async def _replace(
+        self,
+        caller: Caller,
+        before: Document,
+        content_type: str | None,
+        upload: Upload,
+        precondition: Precondition,
+        attempt: IdempotentRequest[Document] | None,
+        change: Callable[[Document, int], Document] = lambda current, now: current,
+    ) -> Document:
+        """`change` gives what changes beside the bytes."""
         precondition(before.content_etag)  # before the bytes: a lost race need not upload them
+        document_id = before.id
         pending, stored = await self._receive(caller.tenant, document_id, upload, attempt)
 
         def decide(current: Document, now: int) -> Document:
-            _require_readable(current, now)
+            require_readable(caller, current, now)
             precondition(current.content_etag)
             return dataclasses.replace(
-                current,
+                change(current, now),
                 content_type=content_type or current.content_type,
                 size=stored.size,
                 sha256=stored.sha256,
                 composite=None,
                 version=current.version + 1,
                 content_id=pending.intent.write_id,
+                content_at=now,
+                content_by=caller.key_id,
+                older=current.older + 1,
             )
 
         commit = self._change(
@@ -253,9 +494,12 @@ class Documents:
         """`apply` merges the client's patch into whatever revision is the newest."""
 
         def decide(current: Document, now: int) -> Document:
-            _require_readable(current, now)
+            require_readable(caller, current, now)
             precondition(current.etag)
-            return apply(current, now)
+            after = apply(current, now)
+            if after.key != current.key:
+                _require_reach(caller, after.key)
+            return after
 
         return await self._tasks.shielded(
             self._change(caller, document_id, decide, attempt, body_sha256=body_sha256)
@@ -267,9 +511,15 @@ class Documents:
         document_id: str,
         precondition: Precondition,
         attempt: IdempotentRequest[Document] | None,
+        *,
+        key: str | None = None,
     ) -> Document:
+        """With a `key`, only while the document has it."""
+
         def decide(current: Document, now: int) -> Document:
-            _require_readable(current, now)
+            require_readable(caller, current, now)
+            if key is not None and current.held_key != key:
+                raise _not_found()
             precondition(current.etag)
             return dataclasses.replace(
                 current, deleted_at=now, purge_after=now + self._retention_ms
@@ -277,24 +527,56 @@ class Documents:
 
         return await self._tasks.shielded(self._change(caller, document_id, decide, attempt))
 
+    async def delete_by_key(
+        self,
+        caller: Caller,
+        key: str,
+        precondition: Precondition,
+        attempt: IdempotentRequest[Document] | None,
+    ) -> Document:
+        found = await self.read_by_key(caller, key)
+        return await self.delete(caller, found.id, precondition, attempt, key=key)
+
     async def restore(
         self,
         caller: Caller,
         document_id: str,
         precondition: Precondition,
         attempt: IdempotentRequest[Document] | None,
+        *,
+        detach: bool = False,
     ) -> Document:
+        """With its key, unless another document has that, or the key is to be left behind."""
+
         def decide(current: Document, now: int) -> Document | None:
-            if not current.restorable(now):
+            if not current.restorable(now) or not _reaches(caller, current.key):
                 raise _not_found()
             precondition(current.etag)
             if current.deleted_at is None:
                 return None
-            return dataclasses.replace(current, deleted_at=None, purge_after=None)
+            if detach:
+                _require_reach(caller, None)
+            key = None if detach else current.key
+            return dataclasses.replace(current, deleted_at=None, purge_after=None, key=key)
 
         return await self._tasks.shielded(self._change(caller, document_id, decide, attempt))
 
     # --- how a change is committed ----------------------------------------------------------
+
+    async def change(
+        self,
+        caller: Caller,
+        document_id: str,
+        decide: Decision,
+        attempt: IdempotentRequest[Document] | None,
+        *,
+        prepare: Prepare | None = None,
+    ) -> Document:
+        """A change that another feature decides on. It may read what it needs in `prepare`, which
+        is called with each revision before `decide` is."""
+        return await self._tasks.shielded(
+            self._change(caller, document_id, decide, attempt, prepare=prepare)
+        )
 
     async def _change(
         self,
@@ -305,24 +587,41 @@ class Documents:
         *,
         intent: Intent | None = None,
         body_sha256: str = EMPTY_SHA256,
+        prepare: Prepare | None = None,
     ) -> Document:
         """Decide on the newest revision and commit; again, if another writer was faster."""
         current = await self._find(caller.tenant, document_id)
         ends = deadline.end()
+        key_from = None
         while True:
             if current is None:
                 raise _not_found()
+            if prepare is not None:
+                await prepare(current)
             now = now_ms()
-            after = decide(current, now)
-            if after is None:
+            decided = decide(current, now)
+            if decided is None:
                 await self._settle_unchanged(caller.tenant, current, attempt, body_sha256)
                 return current
+            step = decided if isinstance(decided, Next) else Next(decided)
             write_id = new_write_id()
-            after = _next_revision(current, after, write_id, now)
+            after = _next_revision(current, step.after, write_id, now)
+            change = Change(
+                write_id=write_id,
+                before=current,
+                after=after,
+                intent=intent,
+                key_from=key_from,
+                dropped=step.dropped,
+                releases=step.releases,
+            )
             try:
-                await self._commit(caller, write_id, current, after, intent, attempt, body_sha256)
+                await self._commit(caller, change, attempt, body_sha256)
             except Conflict as conflict:
                 current = conflict.current
+                await _before_next_try(ends)
+            except KeyTaken as taken:
+                key_from = await self._may_take_over(caller, after.key or "", taken.holder)
                 await _before_next_try(ends)
             else:
                 return after
@@ -330,22 +629,16 @@ class Documents:
     async def _commit(
         self,
         caller: Caller,
-        write_id: str,
-        before: Document | None,
-        after: Document,
-        intent: Intent | None,
+        change: Change,
         attempt: IdempotentRequest[Document] | None,
         body_sha256: str,
     ) -> None:
-        change = Change(
-            write_id=write_id,
-            author=caller.key_id,
-            before=before,
-            after=after,
-            intent=intent,
-            claim=attempt.claim if attempt else None,
-            settled=Settlement(attempt.render(after), body_sha256) if attempt else None,
-        )
+        if attempt is not None:
+            change = dataclasses.replace(
+                change,
+                claim=attempt.claim,
+                settled=Settlement(attempt.render(change.after), body_sha256),
+            )
         with _committing(attempt):
             await self._table.commit(caller.tenant, change)
 
@@ -371,6 +664,29 @@ class Documents:
         attempt: IdempotentRequest[Document] | None,
     ) -> tuple[PendingUpload, StoredObject]:
         """Announce the bytes, store them, compare their digest. On any failure they are removed."""
+
+        async def store(key: str, unconfirmed: Callable[[], None]) -> StoredObject:
+            stored = await self._objects.put(
+                key, upload.body, length=upload.length, unconfirmed=unconfirmed
+            )
+            if upload.sha256 is not None and stored.sha256 != upload.sha256.hex():
+                raise BadDigest(
+                    "The bytes that arrived do not have the SHA-256 of Content-Digest. "
+                    "Nothing was stored; send them again."
+                )
+            return stored
+
+        return await self._store(tenant, document_id, store, attempt)
+
+    async def _store(
+        self,
+        tenant: Tenant,
+        document_id: str,
+        store: Callable[[str, Callable[[], None]], Awaitable[T]],
+        attempt: IdempotentRequest[Document] | None,
+    ) -> tuple[PendingUpload, T]:
+        """Announce the bytes and let `store` put them under their key. On any failure they are
+        removed."""
         intent = Intent(new_write_id(), document_id, now_ms() + INTENT_SECONDS * 1000)
         pending = PendingUpload(intent)
         try:
@@ -382,14 +698,7 @@ class Documents:
         begun = now_ms()
         heartbeat = _Heartbeat(lambda: self._renew_leases(tenant, intent, attempt, begun))
         try:
-            stored = await self._objects.put(
-                key, upload.body, length=upload.length, unconfirmed=pending.mark_unconfirmed
-            )
-            if upload.sha256 is not None and stored.sha256 != upload.sha256.hex():
-                raise BadDigest(
-                    "The bytes that arrived do not have the SHA-256 of Content-Digest. "
-                    "Nothing was stored; send them again."
-                )
+            stored = await store(key, pending.mark_unconfirmed)
         except BaseException:
             self._tasks.background(self._rollback_upload(tenant, pending))
             raise
@@ -516,9 +825,33 @@ def _committing(attempt: IdempotentRequest[Document] | None) -> Iterator[None]:
         raise
 
 
-def _require_readable(document: Document, now: int) -> None:
-    if not document.readable(now):
+def require_readable(caller: Caller, document: Document, now: int) -> None:
+    if not document.readable(now) or not _reaches(caller, document.key):
         raise _not_found()
+
+
+def _reaches(caller: Caller, key: str | None) -> bool:
+    """Whether a document with this key is there for the caller."""
+    prefix = caller.key_prefix
+    return prefix is None or (key is not None and key.startswith(prefix))
+
+
+def _require_reach(caller: Caller, key: str | None) -> None:
+    if not _reaches(caller, key):
+        raise _outside(caller)
+
+
+def _outside(caller: Caller) -> problems.OutsidePrefix:
+    return problems.OutsidePrefix(
+        f"This API key is confined: give the document a key that begins with {caller.key_prefix!r}."
+    )
+
+
+def _key_taken() -> problems.KeyTaken:
+    return problems.KeyTaken(
+        "Another document has this key. Choose another key, or replace that document by "
+        "PUT /v1/documents/by-key/..."
+    )
 
 
 async def _before_next_try(ends: float) -> None:

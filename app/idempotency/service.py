@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from app.idempotency.fields import idempotency_key
-from app.idempotency.models import Claim, IdempotentRequest, StoredResponse
+from app.idempotency.models import Claim, IdempotentRequest, Settlement, StoredResponse
 from app.idempotency.ports import ClaimLost, ClaimTaken, IdempotencyTable
 from app.problems import IdempotencyMismatch, RequestInProgress
 from app.records import Tenant, new_write_id
@@ -27,6 +27,7 @@ _DECLARED = (
     "content-encoding",
     "content-disposition",
     "content-digest",
+    "document-key",
     "document-tags",
     "document-metadata",
     "document-expires",
@@ -74,12 +75,43 @@ class Idempotency:
         except OutcomeUnknown as unknown:  # of the claim: what was asked for has not begun
             self._tasks.background(self._release(context.caller.tenant, claim))
             raise Unavailable(unknown.detail, unknown.retry_after) from unknown
-        return await self._first(context, IdempotentRequest(claim, render), action)
+        return await self._first(context.caller.tenant, IdempotentRequest(claim, render), action)
+
+    async def part(
+        self,
+        tenant: Tenant,
+        whole: Claim | None,
+        name: str,
+        render: Render[T],
+        action: Action[T],
+    ) -> StoredResponse:
+        """The answer to a part of a request, which is done once though the request be sent again
+        after a crash that left it half done. `name` tells the part, and what it is to do."""
+        if whole is None:
+            return render(await action(None))
+        key = hashlib.sha256(f"{whole.key}/{name}".encode()).hexdigest()
+        claim = Claim(key, new_write_id(), whole.fingerprint)
+        try:
+            await self._table.claim(tenant, claim)
+        except ClaimTaken as taken:
+            if taken.settled is None:
+                raise _in_progress(taken.retry_after) from taken
+            return taken.settled.answer
+        except OutcomeUnknown as unknown:
+            self._tasks.background(self._release(tenant, claim))
+            raise Unavailable(unknown.detail, unknown.retry_after) from unknown
+        return (await self._first(tenant, IdempotentRequest(claim, render), action)).answer
+
+    async def settle(
+        self, tenant: Tenant, attempt: IdempotentRequest[T], result: T, body_sha256: str
+    ) -> None:
+        """Record the answer of a request that commits nothing itself."""
+        outcome = Settlement(attempt.render(result), body_sha256)
+        await self._tasks.shielded(self._table.settle_claim(tenant, attempt.claim, outcome))
 
     async def _first(
-        self, context: RequestContext, attempt: IdempotentRequest[T], action: Action[T]
+        self, tenant: Tenant, attempt: IdempotentRequest[T], action: Action[T]
     ) -> Outcome:
-        tenant = context.caller.tenant
         try:
             result = await action(attempt)
         except ClaimLost as lost:

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Sequence
 
 import orjson
 
-from app.aws.attributes import DUE_BUCKETS, Item, number
+from app.aws.attributes import DUE_BUCKETS, Item, number, text
 from app.aws.dynamodb import DynamoDB
+from app.documents.items import INTENT_PARTITIONS, due, intent_partition
 from app.documents.maintenance import DocumentMaintenance
 from app.idempotency.dynamodb import DynamoIdempotency
 from app.keys.dynamodb import DynamoKeys
-from app.maintenance.ports import Found, ItemKind
+from app.maintenance.ports import Found, ItemKind, Released
 from app.records import Tenant
 from app.usage.dynamodb import DynamoUsage
 
@@ -29,8 +30,22 @@ class DynamoMaintenance(DocumentMaintenance, DynamoIdempotency, DynamoKeys, Dyna
         super().__init__(client, table, shards)
         self._kinds = kinds
 
-    async def due(self, now: int) -> AsyncIterator[str | tuple[Tenant, str]]:
+    async def due(self, now: int) -> AsyncIterator[str | Released | tuple[Tenant, str]]:
         # In an order of its own, so that sweepers that run at once rarely meet.
+        for partition in random.sample(range(INTENT_PARTITIONS), INTENT_PARTITIONS):
+            query = {
+                "TableName": self._table,
+                "ConsistentRead": True,
+                "KeyConditionExpression": "PK = :partition",
+                "FilterExpression": "due_at <= :now",
+                "ExpressionAttributeValues": {
+                    ":partition": text(intent_partition(partition)),
+                    ":now": number(now),
+                },
+            }
+            async for page, _ in self._pages("Query", query):
+                for item in page:
+                    yield due(item)
         for bucket in random.sample(range(DUE_BUCKETS), DUE_BUCKETS):
             query = {
                 "TableName": self._table,
@@ -40,7 +55,8 @@ class DynamoMaintenance(DocumentMaintenance, DynamoIdempotency, DynamoKeys, Dyna
             }
             async for page, _ in self._pages("Query", query):
                 for item in page:
-                    yield _due(item)
+                    owner = item["PK"]["S"].split("#")[1]
+                    yield Tenant(owner), item["SK"]["S"][2:]
 
     async def walk(
         self, position: str | None
@@ -63,11 +79,3 @@ class DynamoMaintenance(DocumentMaintenance, DynamoIdempotency, DynamoKeys, Dyna
                     return f"{item['PK'].get('S')} {item['SK'].get('S')}"
                 return record
         return None
-
-
-def _due(item: Item) -> str | tuple[Tenant, str]:
-    kind, _, rest = item["PK"]["S"].partition("#")
-    if kind == "W":
-        write_id: str = rest
-        return write_id
-    return Tenant(rest.partition("#")[0]), item["SK"]["S"][2:]

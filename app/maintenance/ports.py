@@ -67,6 +67,26 @@ class OpenIntent:
 
 
 @dataclass(frozen=True, slots=True)
+class Released:
+    """Bytes that a deleted version alone had: `size` of them, which count as held until they are
+    removed."""
+
+    tenant: Tenant
+    document_id: str
+    content_id: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeldKey:
+    """That a key is a document's, so that no other can have it."""
+
+    tenant: Tenant
+    key: str
+    document_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class GivenAnswer:
     """An idempotency record that holds an answer about a document, to be given again until
     `expires`; `document_expires_at` is what that answer says."""
@@ -84,6 +104,8 @@ Found = (
     tuple[Tenant, Document]
     | tuple[Tenant, str, Version]
     | Entry
+    | HeldKey
+    | Released
     | OpenIntent
     | ApiKey
     | GivenAnswer
@@ -94,10 +116,10 @@ Found = (
 class UpkeepTable(Protocol):
     """The table, as the sweeper and the verifier see it. Any method may raise `Unavailable`."""
 
-    def due(self, now: int) -> AsyncIterator[str | tuple[Tenant, str]]:
-        """What had to end before `now`: write ids of intents, and documents.
+    def due(self, now: int) -> AsyncIterator[str | Released | tuple[Tenant, str]]:
+        """What had to end before `now`: write ids of intents, released bytes, and documents.
 
-        From an index that lags behind the table: each has to be looked at again.
+        These are from an index that lags behind the table: each has to be looked at again.
         """
         ...
 
@@ -123,16 +145,29 @@ class UpkeepTable(Protocol):
         """From now on the document can be neither read nor restored; None if it has changed."""
         ...
 
-    async def versions(self, tenant: Tenant, document_id: str) -> list[Version]:
-        """All versions that are recorded, the oldest first, read consistently."""
+    async def read_released(self, content_id: str) -> Released | None: ...
+
+    async def drop_released(self, released: Released) -> bool:
+        """Count bytes no more that are gone; False if that has been done."""
         ...
 
-    async def purge_version(self, tenant: Tenant, document_id: str, version: Version) -> bool:
-        """Forget a version whose bytes are gone; False if that has been done."""
+    async def versions(self, tenant: Tenant, document_id: str) -> list[Version]:
+        """The versions before the current one, the oldest first, read consistently."""
+        ...
+
+    async def purge_version(
+        self, tenant: Tenant, document_id: str, version: Version, *, freed: int
+    ) -> bool:
+        """Forget a version, with which `freed` bytes have gone; False if that has been done."""
         ...
 
     async def purge_document(self, tenant: Tenant, document: Document) -> bool:
-        """Forget a purging document and its entries; False if that has been done."""
+        """Forget a purging document, its current bytes, its key and its entries; False if that has
+        been done."""
+        ...
+
+    async def holder(self, tenant: Tenant, key: str) -> str | None:
+        """See `DocumentTable.holder`."""
         ...
 
     async def has_entry(self, entry: Entry) -> bool: ...
@@ -147,8 +182,8 @@ class RestoredTable(UpkeepTable, Protocol):
     """The table, as a restore sees it. Any method may raise `Unavailable`."""
 
     async def complete(self, tenant: Tenant, document: Document) -> bool:
-        """Write what the document's commit wrote beside it, and is missing: its version, its
-        entries. False if the document has changed."""
+        """Write what the document's commits wrote beside it, and is missing: its entries, the item
+        of its key. False if the document has changed."""
         ...
 
     async def commit(self, tenant: Tenant, change: Change) -> None:

@@ -16,12 +16,14 @@ import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, ClassVar
 
 from app.documents.models import (
     Change,
     Document,
     Version,
+    held_bytes,
     object_key,
     parse_object_key,
 )
@@ -29,14 +31,22 @@ from app.documents.ports import Conflict
 from app.keys.models import ApiKey
 from app.keys.ports import KeyTable
 from app.maintenance.at_once import at_once, each
-from app.maintenance.ports import Check, Finding, Found, GivenAnswer, OpenIntent, RestoredTable
-from app.maintenance.verify import Save, Verification, Verifier, _name, _readable
+from app.maintenance.ports import (
+    Check,
+    Finding,
+    Found,
+    GivenAnswer,
+    OpenIntent,
+    Released,
+    RestoredTable,
+)
+from app.maintenance.verify import Look, Save, Verification, Verifier, _name, _readable
 from app.records import Tenant, new_write_id
 from app.storage.errors import ObjectMissing, ObjectUnreadable
 from app.storage.objects import ObjectHistory, ObjectVersion
 from app.usage.models import Usage
 
-_COMPLETED = frozenset({"version-missing", "entry-missing"})
+_COMPLETED = frozenset({"entry-missing", "key-missing"})
 _NOT_SO = frozenset({"bytes-missing", "size-differs", "checksum-differs"})
 
 
@@ -52,7 +62,7 @@ class Restoration(Verification):
     newest_write: str = ""
     unhidden: int = 0  # objects that a delete marker hid
     renewed: int = 0  # objects whose right version was not the newest
-    completed: int = 0  # documents that lacked their version's record, or an entry
+    completed: int = 0  # documents that lacked an entry, or the item of their key
     intents_closed: int = 0
     answers_forgotten: int = 0
     keys_revoked: int = 0
@@ -214,6 +224,7 @@ class Restorer(Verifier):
         self.state.newest_write = max(self.state.newest_write, _when(document.updated_at))
         if document.purging:
             return []
+        await self._bring_to_light(tenant, document.id, document.current)
         lacks = await self._document(tenant, document.id)
         mendable = any(finding.kind in _COMPLETED for finding in lacks)
         if mendable and (self._dry_run or await self._table.complete(tenant, document)):
@@ -243,7 +254,7 @@ class Restorer(Verifier):
             revision=document.revision + 1,
             recent_write_ids=document.remembering(write_id),
         )
-        change = Change(write_id=write_id, author="restore", before=document, after=after)
+        change = Change(write_id=write_id, before=document, after=after)
         try:
             await self._table.commit(tenant, change)
         except Conflict:  # it is in use again
@@ -266,13 +277,26 @@ class Restorer(Verifier):
         if document is not None and not document.purging and not self._dry_run:
             await self._uncover(key, version)
 
+    async def _current(self, tenant: Tenant, document_id: str) -> list[Finding]:
+        document = await self._table.read(tenant, document_id)
+        if document is None:
+            return []
+        look = partial(super()._current, tenant, document_id)
+        return await self._mended_bytes(tenant, document_id, document.current, look)
+
     async def _version(self, tenant: Tenant, document_id: str, version: Version) -> list[Finding]:
-        findings = await super()._version(tenant, document_id, version)
+        look = partial(super()._version, tenant, document_id, version)
+        return await self._mended_bytes(tenant, document_id, version, look)
+
+    async def _mended_bytes(
+        self, tenant: Tenant, document_id: str, version: Version, look: Look
+    ) -> list[Finding]:
+        findings = await look()
         if not findings or any(finding.kind not in _NOT_SO for finding in findings):
             return findings  # all is well; or no document of now names it
         key = object_key(tenant, document_id, version.content_id)
         if await self._uncover(key, version):
-            return [] if self._dry_run else await super()._version(tenant, document_id, version)
+            return [] if self._dry_run else await look()
         document = await self._table.read(tenant, document_id)
         if document is not None and not document.restorable(self._clock()):
             self.state.purged_since += 1  # the sweeper had come, and will again
@@ -337,13 +361,18 @@ class Restorer(Verifier):
     # --- usage ------------------------------------------------------------------------------
 
     async def _record(self, record: Found | str) -> None:
-        if isinstance(record, tuple):
-            held = self.state.held.setdefault(record[0].id, [0, 0])
-            if len(record) == 3:
-                held[0] += record[2].size
-            else:
-                held[1] += 1
+        if isinstance(record, Released):
+            self._hold(record.tenant, record.size, 0)
+        elif isinstance(record, tuple) and len(record) == 2:
+            tenant, document = record
+            versions = await self._table.versions(tenant, document.id)
+            self._hold(tenant, held_bytes(document, versions), 1)
         await super()._record(record)
+
+    def _hold(self, tenant: Tenant, size: int, documents: int) -> None:
+        held = self.state.held.setdefault(tenant.id, [0, 0])
+        held[0] += size
+        held[1] += documents
 
     async def _usage(self) -> None:
         for tenant in sorted(self.state.held.keys() | self.state.counted.keys()):

@@ -12,9 +12,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.documents.models import Document, Version, object_key, parse_object_key
+from app.documents.models import Document, Version, held_bytes, object_key, parse_object_key
 from app.maintenance.at_once import at_once
-from app.maintenance.ports import Purge, UpkeepTable
+from app.maintenance.ports import Purge, Released, UpkeepTable
 from app.records import Tenant
 from app.storage.objects import StoredObjects, UnfinishedUpload
 
@@ -62,9 +62,14 @@ class Sweeper:
         await at_once(_AT_ONCE, self._objects.unfinished(), self._upload)
         return self.report
 
-    async def _due(self, due: str | tuple[Tenant, str]) -> None:
+    async def _due(self, due: str | Released | tuple[Tenant, str]) -> None:
         # The index lags: what is due is looked at again, consistently.
-        await self._guarded(self._intent(due) if isinstance(due, str) else self._document(*due))
+        if isinstance(due, str):
+            await self._guarded(self._intent(due))
+        elif isinstance(due, Released):
+            await self._guarded(self._released(due))
+        else:
+            await self._guarded(self._document(*due))
 
     async def _upload(self, upload: UnfinishedUpload) -> None:
         await self._guarded(self._unfinished(upload))
@@ -96,37 +101,55 @@ class Sweeper:
         await self._table.drop_intent(opened.tenant, opened.intent)
         self.report.intents += 1
 
+    async def _released(self, released: Released) -> None:
+        """Bytes that no version names, nor can come to: only what has them gives them on."""
+        if not self._dry_run:
+            tenant, document_id = released.tenant, released.document_id
+            await self._objects.discard(object_key(tenant, document_id, released.content_id))
+            if not await self._table.drop_released(released):
+                return
+        self.report.freed_bytes += released.size
+
     # --- documents --------------------------------------------------------------------------
 
     async def _document(self, tenant: Tenant, document_id: str) -> None:
         document = await self._table.read(tenant, document_id)
         if document is None or not _over(document, self._clock()):
             return
-        versions = await self._table.versions(tenant, document_id)
         if self._dry_run:
+            versions = await self._table.versions(tenant, document_id)
             self.report.documents += 1
-            self.report.versions += len(versions)
-            self.report.freed_bytes += sum(version.size for version in versions)
+            self.report.versions += len(versions) + 1
+            self.report.freed_bytes += held_bytes(document, versions)
             return
         if not document.purging:
             marked = await self._table.mark_purging(tenant, document)
             if marked is None:
                 return  # restored, or changed, just now
             document = marked
-            # Only now can no further version come.
-            versions = await self._table.versions(tenant, document_id)
+        # Only now can no further version come.
+        versions = await self._table.versions(tenant, document_id)
         for purge in self._purge:
             await purge(tenant, document_id)
-        for version in versions:
-            await self._version(tenant, document_id, version)
+        for content_id in {document.content_id, *(v.content_id for v in versions)}:
+            await self._objects.discard(object_key(tenant, document_id, content_id))
+        while versions:
+            version = versions.pop()
+            # Bytes that several versions share are counted once: with the last of these to go.
+            others = [document.content_id, *(v.content_id for v in versions)]
+            freed = 0 if version.content_id in others else version.size
+            await self._version(tenant, document_id, version, freed)
         if await self._table.purge_document(tenant, document):
             self.report.documents += 1
-
-    async def _version(self, tenant: Tenant, document_id: str, version: Version) -> None:
-        await self._objects.discard(object_key(tenant, document_id, version.content_id))
-        if await self._table.purge_version(tenant, document_id, version):
             self.report.versions += 1
-            self.report.freed_bytes += version.size
+            self.report.freed_bytes += document.size
+
+    async def _version(
+        self, tenant: Tenant, document_id: str, version: Version, freed: int
+    ) -> None:
+        if await self._table.purge_version(tenant, document_id, version, freed=freed):
+            self.report.versions += 1
+            self.report.freed_bytes += freed
 
     # --- multipart uploads ------------------------------------------------------------------
 

@@ -18,7 +18,17 @@ from app.documents.models import Document, Version, object_key, parse_object_key
 from app.documents.ports import Index
 from app.keys.models import ApiKey
 from app.maintenance.at_once import at_once, each
-from app.maintenance.ports import Check, Entry, Finding, Found, GivenAnswer, OpenIntent, UpkeepTable
+from app.maintenance.ports import (
+    Check,
+    Entry,
+    Finding,
+    Found,
+    GivenAnswer,
+    HeldKey,
+    OpenIntent,
+    Released,
+    UpkeepTable,
+)
 from app.records import Tenant
 from app.storage.errors import ObjectMissing, ObjectUnreadable
 from app.storage.objects import StoredObjects, UnfinishedUpload
@@ -34,7 +44,6 @@ _MOST_FINDINGS = 10_000
 _UNSOUND = (
     "malformed-item",
     "version-missing",
-    "version-differs",
     "dangling-entry",
     "dangling-version",
 )
@@ -176,15 +185,20 @@ class Verifier:
         elif isinstance(record, OpenIntent):
             self.state.intents += 1
             await self._confirmed(lambda: self._intent(record))
+        elif isinstance(record, HeldKey):
+            self.state.entries += 1
+            await self._confirmed(lambda: self._held(record))
         elif isinstance(record, Entry):
             self.state.entries += 1
             await self._confirmed(lambda: self._entry(record))
-        elif isinstance(record, ApiKey | GivenAnswer | Usage):
+        elif isinstance(record, ApiKey | GivenAnswer | Released | Usage):
             return  # each stands for itself alone
         elif len(record) == 2:
             tenant, document = record
             self.state.documents += 1
+            self.state.versions += 1
             await self._confirmed(lambda: self._document(tenant, document.id))
+            await self._confirmed(lambda: self._current(tenant, document.id))
         else:
             owner, document_id, version = record
             self.state.versions += 1
@@ -214,22 +228,42 @@ class Verifier:
             return []
         name = _name(tenant, document_id)
         findings = []
-        versions = await self._table.versions(tenant, document_id)
-        current = [v for v in versions if v.number == document.version]
-        if not current:
-            findings.append(Finding("version-missing", name, f"version {document.version}"))
-        elif current[0] != _version_of(document):
-            detail = f"version {document.version} is recorded with other bytes"
-            findings.append(Finding("version-differs", name, detail))
+        recorded = len(await self._table.versions(tenant, document_id))
+        if recorded != document.older:
+            detail = f"{recorded} versions before the current one, not {document.older}"
+            findings.append(Finding("version-missing", name, detail))
         for index in _indexes(document):
             if not await self._table.has_entry(Entry(tenant, index, document_id)):
                 detail = f"{index.kind}={index.value}: lists by it lack the document"
                 findings.append(Finding("entry-missing", name, detail))
+        held = document.held_key
+        if held is not None and await self._table.holder(tenant, held) is None:
+            findings.append(Finding("key-missing", name, f"{held!r}: it is not found by its key"))
         # It may have changed in between, and each of its parts with it.
         again = await self._table.read(tenant, document_id)
         return findings if again is not None and again.revision == document.revision else []
 
+    async def _held(self, held: HeldKey) -> list[Finding]:
+        document = await self._table.read(held.tenant, held.document_id)
+        if document is not None and document.held_key == held.key:
+            return []
+        if await self._table.holder(held.tenant, held.key) != held.document_id:
+            return []  # another one's by now, or given up
+        name = f"{_name(held.tenant, held.document_id)} key={held.key!r}"
+        return [Finding("dangling-key", name, "the document is gone, or has another key")]
+
     # --- bytes ------------------------------------------------------------------------------
+
+    async def _current(self, tenant: Tenant, document_id: str) -> list[Finding]:
+        """The bytes that the document names itself."""
+        document = await self._table.read(tenant, document_id)
+        if document is None or document.purging:
+            return []
+        key = object_key(tenant, document_id, document.content_id)
+        found = await self._bytes(key, document.current)
+        again = await self._table.read(tenant, document_id)
+        changed = again is None or again.purging or again.content_id != document.content_id
+        return [found] if found and not changed else []
 
     async def _version(self, tenant: Tenant, document_id: str, version: Version) -> list[Finding]:
         key = object_key(tenant, document_id, version.content_id)
@@ -299,6 +333,8 @@ class Verifier:
         tenant, document_id, write_id = parsed
         if await self._table.read_intent(write_id) is not None:
             return []
+        if await self._table.read_released(write_id) is not None:
+            return []
         if await self._table.is_referenced(tenant, document_id, write_id):
             return []
         if not await self._objects.remains(key):
@@ -344,11 +380,8 @@ def _name(tenant: Tenant, document_id: str) -> str:
     return f"{tenant.id}/{document_id}"
 
 
-def _version_of(document: Document) -> Version:
-    """What the version record of the current bytes must say."""
-    return Version(document.version, document.content_id, document.size, document.checksum)
-
-
 def _indexes(document: Document) -> list[Index]:
     found = [Index("tag", tag) for tag in document.tags]
+    if document.key is not None and document.deleted_at is not None:
+        found.append(Index("key", document.key))
     return [*found, Index("sha256", document.sha256)] if document.sha256 else found

@@ -22,6 +22,17 @@ class StoredObject:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """An object to be copied: its key, and what is known of its bytes. The checksum is a SHA-256 in
+    hex or, with a `part_size` in bytes, a composite one as S3 writes it."""
+
+    key: str
+    size: int
+    checksum: str
+    part_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class UnfinishedUpload:
     """A multipart upload that has been neither completed nor aborted."""
 
@@ -47,6 +58,16 @@ class ObjectStore(Protocol):
         against its SHA-256. An exception raised by `body` (a client that went away, a wrong
         digest found at the end) goes on to the caller, who then calls `discard`.
         `unconfirmed` is called if a call was never answered: something of it may arrive later.
+        """
+        ...
+
+    async def copy(
+        self, source: Source, key: str, *, unconfirmed: Callable[[], None] = lambda: None
+    ) -> None:
+        """Let the store copy an object, and compare the checksum of what came of it.
+
+        Raises `ObjectMissing` if the source is not there, and `Unavailable` if the copy has another
+        checksum; the caller then calls `discard`. `unconfirmed` as in `put`.
         """
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from sanic import Sanic
 from sanic.application.state import ApplicationServerInfo
@@ -23,6 +23,7 @@ from app.web.route import Route
 MAX_HEADER_BYTES = 16_384
 # What Sanic itself may read of a body that a handler left unread.
 _LEFTOVER_BYTES = 1024 * 1024
+_SEGMENT = "segment"
 _NEVER_SECONDS = 7 * 24 * 3600.0
 _names = itertools.count()
 
@@ -53,6 +54,9 @@ def build_app(
     app.state.server_info.append(ApplicationServerInfo({"version": HTTP.VERSION_1}))
     if cors_origins:
         app.register_middleware(Cors(cors_origins).add_headers, "response")
+    rests = {route.path: route.rest for route in routes}
+    reserved = frozenset(path.split("/")[-2] for path, rest in rests.items() if rest is not None)
+    app.router.register_pattern(_SEGMENT, _segment(reserved), "[^/]+")
     methods: dict[str, set[str]] = {}
     for route in routes:
         methods.setdefault(route.path, {"OPTIONS"}).add(route.method)
@@ -61,12 +65,12 @@ def build_app(
             known.add("HEAD")
     app.ctx.allow = sorted(set().union(*methods.values()))
     heads = {route.path for route in routes if route.method == "HEAD"}
-    options = [_options(path, sorted(known)) for path, known in methods.items()]
+    options = [_options(path, sorted(known), rests[path]) for path, known in methods.items()]
     for route in [*routes, *options]:
         answers_head = route.method == "GET" and route.path not in heads
         app.add_route(
             pipeline.wrap(route),
-            route.path.replace("{", "<").replace("}", ":str>"),
+            _pattern(route),
             methods=["GET", "HEAD"] if answers_head else [route.method],
             name=route.name,
             strict_slashes=True,
@@ -77,7 +81,27 @@ def build_app(
     return app
 
 
-def _options(path: str, allow: Sequence[str]) -> Route:
+def _pattern(route: Route) -> str:
+    """The path as Sanic's router takes it."""
+    path = route.path
+    if route.rest is not None:
+        path = path.replace(f"{{{route.rest}}}", f"<{route.rest}:path>")
+    return path.replace("{", "<").replace("}", f":{_SEGMENT}>")
+
+
+def _segment(reserved: frozenset[str]) -> Callable[[str], str]:
+    """One segment of a path, but for those behind which the rest of a path follows: by-key/content
+    is a key, and not the content of the document by-key."""
+
+    def cast(value: str) -> str:
+        if not value or value in reserved:
+            raise ValueError(value)
+        return value
+
+    return cast
+
+
+def _options(path: str, allow: Sequence[str], rest: str | None) -> Route:
     """What can be done at a path (RFC 9110, 9.3.7), for everybody to ask."""
     allowed = ", ".join(allow)
 
@@ -91,4 +115,5 @@ def _options(path: str, allow: Sequence[str]) -> Route:
         handler=options,
         scope=None,
         summary="What can be done here",
+        rest=rest,
     )

@@ -29,7 +29,15 @@ _MAX_PARAMETERS = 100
 class RequestContext:
     """`caller` is set by the edge before a handler that needs one runs."""
 
-    __slots__ = ("_body_sha256", "_caller", "headers", "params", "request", "request_id")
+    __slots__ = (
+        "_body_sha256",
+        "_caller",
+        "headers",
+        "params",
+        "raw_params",
+        "request",
+        "request_id",
+    )
 
     def __init__(self, request: Request, params: Mapping[str, str]) -> None:
         self.request = request
@@ -38,6 +46,7 @@ class RequestContext:
             name: unquote(value, errors="surrogateescape") if "%" in value else value
             for name, value in params.items()
         }
+        self.raw_params = params
         self.request_id = request_id(request)
         # What every answer to this request carries.
         self.headers = {"X-Request-Id": self.request_id}

@@ -23,7 +23,7 @@ class Route:
     `scope` is what the caller's key must have; None means that no key is asked for, `ANY_SCOPE`
     that any is good enough. `responses`
     are OpenAPI response objects by status, `problems` the errors beside those that every route
-    has.
+    has. `rest` is the parameter at the end of the path that takes all segments that are left.
     """
 
     name: str
@@ -38,3 +38,4 @@ class Route:
     responses: dict[str, dict[str, Any]] = field(default_factory=dict)
     problems: tuple[type[Problem], ...] = ()
     tag: str = "documents"
+    rest: str | None = None

@@ -38,6 +38,7 @@ def test_the_answer_is_the_document_and_where_it_is(service: Service) -> None:
     assert document == {
         "id": document["id"],
         "name": "report.pdf",
+        "key": None,
         "content_type": "application/pdf",
         "size": 14,
         "checksum": {"algorithm": "sha256", "value": sha256, "part_size": None},

@@ -17,10 +17,11 @@ from app.aws.endpoints import Endpoint
 from app.aws.transport import Transport
 from app.documents.ids import DocumentIds
 from app.documents.models import Change, Document, Intent
-from app.documents.ports import Conflict, Index, IntentClosed
+from app.documents.ports import Conflict, Index, IntentClosed, KeyTaken
 from app.idempotency.models import Claim, Settlement, StoredResponse
 from app.idempotency.ports import ClaimLost, ClaimTaken
 from app.keys.models import ApiKey
+from app.maintenance.ports import Released
 from app.maintenance.provision import ProvisionError, _Clients, _provision_table
 from app.records import Tenant, new_write_id
 from tests.support.engines import Engine
@@ -98,7 +99,7 @@ async def create(table: EveryTable, tenant: Tenant = ACME, **changes: Any) -> Do
     await table.open_intent(tenant, intent)
     await table.commit(
         tenant,
-        Change(write_id=write_id, author="key1", before=None, after=document, intent=intent),
+        Change(write_id=write_id, before=None, after=document, intent=intent),
     )
     return document
 
@@ -111,7 +112,7 @@ def revised(document: Document, **changes: Any) -> tuple[Document, Change]:
         recent_write_ids=document.remembering(write_id),
         **changes,
     )
-    return after, Change(write_id=write_id, author="key1", before=document, after=after)
+    return after, Change(write_id=write_id, before=document, after=after)
 
 
 async def raw_items(backend: tuple[EveryTable, str, _Clients]) -> list[dict[str, Any]]:
@@ -133,12 +134,12 @@ async def test_another_tenant_finds_nothing(table: EveryTable) -> None:
         assert (list(page.documents), page.more) == ([], False)
 
 
-async def test_a_create_leaves_document_version_entries_one_counter_and_no_intent(
+async def test_a_create_leaves_document_entries_one_counter_and_no_intent(
     backend: tuple[EveryTable, str, _Clients],
 ) -> None:
     document = await create(backend[0])
     kinds = sorted(item["PK"]["S"].split("#")[0] for item in await raw_items(backend))
-    assert kinds == ["T", "T", "T", "T", "T", "V"]
+    assert kinds == ["T", "T", "T", "T", "T"]
     [usage] = [i for i in await raw_items(backend) if i["SK"]["S"].startswith("USAGE#")]
     assert (usage["bytes"]["N"], usage["documents"]["N"]) == (str(document.size), "1")
 
@@ -183,7 +184,7 @@ async def test_the_same_create_twice_is_one_success(
     document, write_id = new_document()
     intent = Intent(document.content_id, document.id, document.created_at + 60_000)
     await table.open_intent(ACME, intent)
-    change = Change(write_id=write_id, author="k", before=None, after=document, intent=intent)
+    change = Change(write_id=write_id, before=None, after=document, intent=intent)
     await table.commit(ACME, change)
     await table.commit(ACME, change)
     usage = [i for i in await raw_items(backend) if i["SK"]["S"].startswith("USAGE#")]
@@ -216,6 +217,132 @@ async def test_one_of_twelve_racing_writers_wins(
     assert len(winners) == 1
     assert all(o is None or isinstance(o, Conflict) for o in outcomes)
     assert await table.read(ACME, document.id) == winners[0].after
+
+
+async def test_what_was_current_is_recorded_when_others_take_its_place(
+    backend: tuple[EveryTable, str, _Clients],
+) -> None:
+    table = backend[0]
+    document = await create(table)
+    assert await table.versions(ACME, document.id) == []
+    assert await table.is_referenced(ACME, document.id, document.content_id)
+    intent = Intent(new_write_id(), document.id, document.created_at + 60_000)
+    await table.open_intent(ACME, intent)
+    new_bytes: dict[str, Any] = {
+        "sha256": "cd" * 32,
+        "content_id": intent.write_id,
+        "content_by": "key2",
+        "older": 1,
+    }
+    after, change = revised(document, version=2, content_at=document.created_at + 1, **new_bytes)
+    await table.commit(ACME, dataclasses.replace(change, intent=intent))
+    assert await table.versions(ACME, document.id) == [document.current]
+    assert await table.version(ACME, document.id, 1) == document.current
+    for write_id in (document.content_id, intent.write_id):
+        assert await table.is_referenced(ACME, document.id, write_id)
+    dropped, drop = revised(after, older=0)
+    drop = dataclasses.replace(drop, dropped=document.current, releases=True)
+    await table.commit(ACME, drop)
+    await table.commit(ACME, drop)  # asked again: it has happened
+    assert await table.read(ACME, document.id) == dropped
+    assert await table.versions(ACME, document.id) == []
+    assert not await table.is_referenced(ACME, document.id, document.content_id)
+    released = await table.read_released(document.content_id)
+    assert released == Released(ACME, document.id, document.content_id, document.size)
+    assert [due async for due in table.due(document.created_at + 10_000)] == [released]
+    assert await table.drop_released(released)
+    assert not await table.drop_released(released)
+    usage = [i for i in await raw_items(backend) if i["SK"]["S"].startswith("USAGE#")]
+    assert sum(int(item["bytes"]["N"]) for item in usage) == after.size
+
+
+async def test_a_key_is_one_documents(table: EveryTable) -> None:
+    first = await create(table, key="a/b")
+    assert await table.holder(ACME, "a/b") == first.id
+    assert await table.holder(GLOBEX, "a/b") is None
+    with pytest.raises(KeyTaken) as taken:
+        await create(table, key="a/b")
+    assert taken.value.holder == first.id
+    other = await create(table, key="c")
+    with pytest.raises(KeyTaken):
+        await table.commit(ACME, revised(other, key="a/b")[1])
+    moved, change = revised(first, key="a/ü")
+    await table.commit(ACME, change)
+    await table.commit(ACME, change)
+    assert await table.holder(ACME, "a/b") is None
+    assert await table.holder(ACME, "a/ü") == first.id
+    assert await table.read(ACME, first.id) == moved
+    detached, change = revised(moved, key=None)
+    await table.commit(ACME, change)
+    assert await table.holder(ACME, "a/ü") is None
+    assert await table.read(ACME, first.id) == detached
+
+
+async def test_one_of_twelve_racing_moves_to_a_key_wins(
+    table: EveryTable, dynamodb_engine: Engine
+) -> None:
+    if dynamodb_engine.name == "moto":
+        pytest.skip("this engine's transactions are not isolated")
+    documents = [await create(table) for _ in range(12)]
+    changes = [revised(document, key="wanted")[1] for document in documents]
+    outcomes = await asyncio.gather(
+        *(table.commit(ACME, change) for change in changes), return_exceptions=True
+    )
+    winners = [c for c, o in zip(changes, outcomes, strict=True) if o is None]
+    assert [winner.after.id for winner in winners] == [await table.holder(ACME, "wanted")]
+    assert all(o is None or isinstance(o, KeyTaken) for o in outcomes)
+    for document in documents:
+        found = await table.read(ACME, document.id)
+        assert found is not None
+        assert (found.key == "wanted") == (found.id == winners[0].after.id)
+
+
+async def test_a_deleted_document_gives_its_key_up_and_is_found_by_it(table: EveryTable) -> None:
+    document = await create(table, key="k")
+    deleted, change = revised(document, deleted_at=document.created_at, purge_after=2**42)
+    await table.commit(ACME, change)
+    assert await table.holder(ACME, "k") is None
+    page = await table.page(ACME, Index("key", "k"), below=None, above=None, limit=10)
+    assert list(page.documents) == [deleted]
+    heir = await create(table, key="k")
+    back, change = revised(deleted, deleted_at=None, purge_after=None)
+    with pytest.raises(KeyTaken):
+        await table.commit(ACME, change)
+    await table.commit(ACME, dataclasses.replace(change, key_from=heir.id))
+    assert await table.holder(ACME, "k") == back.id
+    page = await table.page(ACME, Index("key", "k"), below=None, above=None, limit=10)
+    assert list(page.documents) == []
+    # What has lost its key can be changed all the same, and takes nothing along.
+    gone, change = revised(heir, deleted_at=heir.created_at, purge_after=2**42)
+    await table.commit(ACME, change)
+    assert await table.read(ACME, heir.id) == gone
+    assert await table.holder(ACME, "k") == back.id
+
+
+async def test_keys_are_listed_in_the_order_of_their_bytes(table: EveryTable) -> None:
+    keys = ["a", "a/b", "a/c/d", "a0", "b", "z", "\u00e9", "\uffee", "\U0001f389"]
+    for key in reversed(keys):
+        await create(table, key=key)
+    await create(table, tenant=GLOBEX, key="a/foreign")
+    assert keys == sorted(keys, key=str.encode)
+
+    async def listed(prefix: str, limit: int = 2) -> list[str]:
+        seen: list[str] = []
+        after, more = None, True
+        while more:
+            page = await table.keys(ACME, prefix, after, limit)
+            assert len(page.keys) <= limit
+            seen += [key for key, _ in page.keys]
+            after, more = (page.keys[-1][0] if page.keys else after), page.more
+        return seen
+
+    assert await listed("") == keys
+    assert await listed("a") == ["a", "a/b", "a/c/d", "a0"]
+    assert await listed("a/") == ["a/b", "a/c/d"]
+    assert await listed("a/", limit=50) == ["a/b", "a/c/d"]
+    assert await listed("c") == []
+    page = await table.keys(ACME, "a", "a0", 10)
+    assert (list(page.keys), page.more) == ([], False)
 
 
 async def test_entries_follow_the_tags_and_the_digest(
@@ -279,7 +406,7 @@ async def test_a_reaped_intent_cannot_be_committed(table: EveryTable) -> None:
     intent = Intent(document.content_id, document.id, document.created_at + 60_000)
     await table.open_intent(ACME, intent)
     assert await table.reap_intent(ACME, intent)
-    change = Change(write_id=write_id, author="k", before=None, after=document, intent=intent)
+    change = Change(write_id=write_id, before=None, after=document, intent=intent)
     with pytest.raises(IntentClosed):
         await table.commit(ACME, change)
     with pytest.raises(IntentClosed):

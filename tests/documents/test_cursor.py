@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import string
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from app.documents.cursor import decode, encode
 from app.documents.ids import ALPHABET, LENGTH, DocumentIds
+from app.documents.schemas import CURSOR_PATTERN
 from app.problems import BadParameter
 
 ID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
@@ -114,7 +116,7 @@ def test_what_is_no_id_is_no_position(position: str) -> None:
 
 def test_another_format_is_refused() -> None:
     content = base64.urlsafe_b64decode(encode(ID, FILTERS) + "=")
-    for version in (0, 2, 255):
+    for version in (0, 1, 255):
         other = base64.urlsafe_b64encode(bytes([version]) + content[1:]).rstrip(b"=").decode()
         with pytest.raises(BadParameter):
             decode(other, FILTERS)
@@ -123,9 +125,16 @@ def test_another_format_is_refused() -> None:
 def test_it_holds_a_version_a_digest_and_the_position_and_nothing_else() -> None:
     content = base64.urlsafe_b64decode(encode(ID, {"tag": "secret"}) + "=")
     assert len(content) == 1 + 8 + LENGTH
-    assert content[0] == 1
+    assert content[0] == 2
     assert content[9:] == ID.encode()
     assert b"secret" not in content
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1024))
+def test_any_key_is_a_position_of_a_list_by_key(key: str) -> None:
+    cursor = encode(key, FILTERS)
+    assert decode(cursor, FILTERS, lambda position: True) == key
+    assert re.fullmatch(CURSOR_PATTERN, cursor) or len(key.encode()) > 1024
 
 
 @given(st.text(max_size=60) | st.text(_BASE64, min_size=40, max_size=50), _FILTERS)

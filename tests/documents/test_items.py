@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from app.aws.attributes import Item, number, text
 from app.documents import items
-from app.documents.models import Checksum, Document, Intent, Version
+from app.documents.models import Checksum, Document, Intent
 from app.idempotency import dynamodb as idempotency
 from app.idempotency.dynamodb import claim_key
 from app.idempotency.models import Claim, Settlement, StoredResponse
 from app.keys import dynamodb as keys
 from app.keys.models import ApiKey
-from app.maintenance.ports import GivenAnswer, OpenIntent
+from app.maintenance.ports import GivenAnswer, OpenIntent, Released
 from app.records import Tenant
 from app.usage import dynamodb as usage
 from app.usage.dynamodb import usage_key
@@ -103,6 +103,10 @@ FULL = dataclasses.replace(
     deleted_at=18,
     purge_after=19,
     purging=True,
+    key="a/b.txt",
+    content_at=20,
+    content_by="key-3",
+    older=26,
 )
 
 
@@ -143,12 +147,20 @@ def test_a_document_keeps_each_optional_field_by_itself(name: str) -> None:
 
 def test_a_version_is_read_as_it_was_written() -> None:
     for document in (PLAIN, FULL):
-        item = {
-            **items.version_key(ACME, document.id, document.version),
-            **items.version_attributes(document, "key-2"),
-        }
-        kept = Version(document.version, document.content_id, document.size, document.checksum)
-        assert items.version(item) == kept
+        kept = document.current
+        assert items.version(items.version_item(ACME, document.id, kept)) == kept
+    assert (PLAIN.current.created_at, PLAIN.current.created_by) == (
+        PLAIN.created_at,
+        PLAIN.created_by,
+    )
+    assert (FULL.current.created_at, FULL.current.created_by) == (20, "key-3")
+
+
+def test_what_a_version_leaves_is_read_as_it_was_written() -> None:
+    item = items.released_item(ACME, "0001", FULL.current, 25)
+    kept = Released(ACME, "0001", FULL.content_id, FULL.size)
+    assert items.released(item) == items.due(item) == kept
+    assert item["PK"] == items.intent_key(FULL.content_id)["PK"]
 
 
 def test_an_intent_is_read_as_it_was_written() -> None:

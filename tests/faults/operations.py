@@ -75,9 +75,9 @@ class Client:
         self.key = self.unused.pop()
         return path
 
-    def made(self, body: bytes = SMALL, *, deleted: bool = False) -> str:
+    def made(self, body: bytes = SMALL, *, deleted: bool = False, **headers: str) -> str:
         """The address of a new document."""
-        answer = self.create(body)
+        answer = self.create(body, **headers)
         assert answer.status == 201, answer
         path = f"/v1/documents/{answer.json()['id']}"
         if deleted:

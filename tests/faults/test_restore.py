@@ -106,12 +106,13 @@ def history(world: World, key: str) -> list[tuple[str, bool]]:
 def keys_of(world: World, path: str) -> list[str]:
     """The keys of all versions of a document, by number."""
     identifier = path.rpartition("/")[2]
-    versions = sorted(
+    older = sorted(
         (item for item in world.items("V#") if item["PK"]["S"].endswith(identifier)),
         key=lambda item: item["SK"]["S"],
     )
-    tenant = versions[0]["PK"]["S"].split("#")[1]
-    return [f"{tenant}/{identifier}/{item['content_id']['S']}" for item in versions]
+    current = key_of(world, path)
+    folder = current.rpartition("/")[0]
+    return [*(f"{folder}/{item['content_id']['S']}" for item in older), current]
 
 
 # --- bytes ----------------------------------------------------------------------------------
@@ -289,8 +290,8 @@ def test_an_intent_whose_write_was_committed_costs_no_bytes(world: World, client
 
 def lacking(world: World, path: str, what: str) -> None:
     tenant, identifier, _ = key_of(world, path).split("/")
-    if what == "version":
-        forget(world, f"V#{tenant}#{identifier}")
+    if what == "key":
+        forget(world, f"N#{tenant}")
     elif what == "entries":
         forget(world, f"T#{tenant}#{identifier[-1]}#", f"D#{identifier}")
     else:
@@ -298,11 +299,11 @@ def lacking(world: World, path: str, what: str) -> None:
         world.update(counter, bytes=int(counter["bytes"]["N"]) - len(SMALL))
 
 
-@pytest.mark.parametrize("what", ["version", "entries", "counter"])
+@pytest.mark.parametrize("what", ["key", "entries", "counter"])
 def test_a_document_that_came_without_its_records_gets_them(
     world: World, client: Client, what: str
 ) -> None:
-    path = client.made()
+    path = client.made(Document_Key="a/b")
     lacking(world, path, what)
     new = restored(Backup(world))
     assert new.faults(swept=True) != []
@@ -310,7 +311,7 @@ def test_a_document_that_came_without_its_records_gets_them(
     assert new.faults(swept=True) != []
     state = restore(new)
     assert state.findings == []
-    done = {"version": state.completed, "entries": state.completed}
+    done = {"key": state.completed, "entries": state.completed}
     assert done.get(what, state.counters_corrected) == 1
     assert new.faults(swept=True) == []
     assert planned.completed == state.completed

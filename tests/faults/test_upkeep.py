@@ -266,7 +266,7 @@ def test_from_the_mark_on_a_document_cannot_be_restored(world: World, client: Cl
         assert before is not None
         assert await backends.maintenance.mark_purging(Tenant(tenant), before) is not None
         after = dataclasses.replace(before, deleted_at=None, revision=before.revision + 1)
-        change = Change(write_id=new_write_id(), author="k", before=before, after=after)
+        change = Change(write_id=new_write_id(), before=before, after=after)
         try:
             await backends.documents.commit(Tenant(tenant), change)
             refused = False
@@ -332,17 +332,18 @@ def forget(world: World, prefix: str, sort: str = "", *, exactly: bool = False) 
 
 DAMAGES: dict[str, Callable[[World, str, str], None]] = {
     "bytes-missing": lambda world, tenant, key: remove_bytes(world, key),
-    "checksum-differs": lambda world, tenant, key: damage(world, key, b"X" + SMALL[1:]),
-    "size-differs": lambda world, tenant, key: damage(world, key, SMALL + b"X"),
+    "checksum-differs ": lambda world, tenant, key: damage(world, key, b"X" + OTHER[1:]),
+    "size-differs": lambda world, tenant, key: damage(world, key, OTHER + b"X"),
     "entry-missing": lambda world, tenant, key: forget(world, f"T#{tenant}#0#TAG#"),
-    "version-missing": lambda world, tenant, key: forget(world, f"V#{tenant}#"),
-    "dangling-entry dangling-entry dangling-version": lambda world, tenant, key: forget(
-        world, f"T#{tenant}#0", "D#", exactly=True
+    "version-missing orphan-object": lambda world, tenant, key: forget(world, f"V#{tenant}#"),
+    "dangling-entry dangling-entry dangling-key dangling-version orphan-object": (
+        lambda world, tenant, key: forget(world, f"T#{tenant}#0", "D#", exactly=True)
     ),
+    "key-missing": lambda world, tenant, key: forget(world, f"N#{tenant}"),
     "orphan-object": lambda world, tenant, key: damage(world, beside(key), b"orphan"),
     "orphan-upload": lambda world, tenant, key: upload(world, key),
     "foreign-object": lambda world, tenant, key: damage(world, "readme.txt", b"foreign"),
-    "version-differs checksum-differs": lambda world, tenant, key: other_version(world, tenant),
+    "checksum-differs": lambda world, tenant, key: other_version(world, tenant),
 }
 
 
@@ -358,7 +359,8 @@ def test_damage_is_reported(
     world: World, client: Client, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.maintenance.verify._PAUSE_SECONDS", 0.0)
-    path = client.made()
+    path = client.made(Document_Key="a/b")
+    assert client.call("PUT", path + "/content", OTHER).status == 200
     tenant = document(world, path)["PK"]["S"].split("#")[1]
     DAMAGES[expected](world, tenant, key_of(world, path))
     found = world.verify()
@@ -392,6 +394,7 @@ def test_a_table_that_lacks_something_makes_no_orphans(
     key = key_of(world, path)
     tenant, identifier, _ = key.split("/")
     if lost == "version":
+        assert client.call("PUT", path + "/content", OTHER).status == 200
         forget(world, f"V#{tenant}#{identifier}")
     elif lost == "document":
         forget(world, f"T#{tenant}#0", f"D#{identifier}", exactly=True)
@@ -429,6 +432,9 @@ class Changing:
 
     async def read_intent(self, write_id: str) -> object:
         return self.intents.pop(0)
+
+    async def read_released(self, content_id: str) -> None:
+        return None
 
     async def is_referenced(self, tenant: Tenant, document_id: str, write_id: str) -> bool:
         return self.named.pop(0)

@@ -182,46 +182,52 @@ def _client(service: str, engine: Engine) -> Any:
 
 def _faults(world: World, swept: bool) -> Iterator[str]:
     documents: dict[str, dict[str, Any]] = {}
-    versions: dict[str, dict[str, Any]] = {}
+    contents: dict[str, dict[str, Any]] = {}  # by object key, what names it
     entries: set[tuple[str, str]] = set()
     wanted: set[tuple[str, str]] = set()
     usage: dict[str, Counter[str]] = defaultdict(Counter)
     held: dict[str, Counter[str]] = defaultdict(Counter)
-    intents: list[str] = []
+    under_way: list[str] = []
     for item in world.items():
         kind, *rest = item["PK"]["S"].split("#")
         sort = item["SK"]["S"]
         if kind == "W":
-            intents.append(f"{item['tenant']['S']}/{item['document_id']['S']}/{rest[0]}")
+            write_id, _, released = sort.partition("#")
+            under_way.append(f"{item['tenant']['S']}/{item['document_id']['S']}/{write_id}")
+            if released:
+                held[item["tenant"]["S"]]["bytes"] += int(item["size"]["N"])
+        elif kind == "N":
+            entries.add((item["PK"]["S"], f"{sort} {item['document_id']['S']}"))
         elif kind == "V":
-            versions[f"{rest[0]}/{rest[1]}/{item['content_id']['S']}"] = item
-            held[rest[0]]["bytes"] += int(item["size"]["N"])
+            name = f"{rest[0]}/{rest[1]}"
+            yield from _named(contents, f"{name}/{item['content_id']['S']}", item)
         elif kind == "T" and sort.startswith("USAGE#"):
             usage[rest[0]]["bytes"] += int(item["bytes"]["N"])
             usage[rest[0]]["documents"] += int(item["documents"]["N"])
         elif kind == "T" and len(rest) == 2:
             documents[f"{rest[0]}/{sort[2:]}"] = item
             held[rest[0]]["documents"] += 1
+            yield from _named(contents, f"{rest[0]}/{sort[2:]}/{item['content_id']['S']}", item)
             names = [f"TAG#{tag['S']}" for tag in item.get("tags", {"L": []})["L"]]
-            for name in [*names, f"SHA#{item['sha256']['S']}"]:
+            names += [f"SHA#{item['sha256']['S']}"]
+            if "key" in item and "deleted_at" in item:
+                names += [f"KEY#{item['key']['S']}"]
+            elif "key" in item:
+                wanted.add((f"N#{rest[0]}", f"{item['key']['S']} {sort[2:]}"))
+            for name in names:
                 wanted.add((f"{item['PK']['S']}#{name}", sort))
         elif kind == "T" and len(rest) > 2:
             entries.add((item["PK"]["S"], sort))
     keys = world.keys()
-    for name, item in documents.items():
-        version = versions.get(f"{name}/{item['content_id']['S']}")
-        if version is None:
-            yield f"document {name} has no version of its bytes"
-        elif (version["sha256"], version["size"]) != (item["sha256"], item["size"]):
-            yield f"document {name} and its version differ"
-    for key, version in versions.items():
+    for key, named in contents.items():
+        held[key.split("/")[0]]["bytes"] += int(named["size"]["N"])
         if key.rpartition("/")[0] not in documents:
             yield f"version {key} has no document"
         if key not in keys:
             yield f"version {key} has no bytes"
             continue
         content = world.bytes_of(key)
-        if hashlib.sha256(content).hexdigest() != version["sha256"]["S"]:
+        if hashlib.sha256(content).hexdigest() != named["sha256"]["S"]:
             yield f"version {key} has other bytes"
     for entry in wanted - entries:
         yield f"entry {entry} is missing"
@@ -232,11 +238,18 @@ def _faults(world: World, swept: bool) -> Iterator[str]:
             if usage[tenant][name] != held[tenant][name]:
                 yield f"usage of {tenant}: {name} {usage[tenant][name]}, held {held[tenant][name]}"
     for key in keys:
-        if key not in versions and (swept or key not in intents):
+        if key not in contents and (swept or key not in under_way):
             yield f"orphan {key}"
     for key in world.uploads():
-        if swept or key not in intents:
+        if swept or key not in under_way:
             yield f"unfinished upload {key}"
     if swept:
-        for key in intents:
+        for key in under_way:
             yield f"intent {key}"
+
+
+def _named(contents: dict[str, dict[str, Any]], key: str, item: dict[str, Any]) -> Iterator[str]:
+    """Versions may share bytes, which are then the same."""
+    other = contents.setdefault(key, item)
+    if (other["sha256"], other["size"]) != (item["sha256"], item["size"]):
+        yield f"two versions of {key} differ"

@@ -58,6 +58,9 @@ class Table:
     async def versions(self, tenant: Tenant, document_id: str) -> list[Any]:
         return []
 
+    async def holder(self, tenant: Tenant, key: str) -> str | None:
+        return None
+
     async def purge_document(self, tenant: Tenant, document: Document) -> bool:
         self._calls.append("document")
         return True
@@ -67,6 +70,9 @@ class Table:
 
 
 class Bucket:
+    async def discard(self, key: str) -> None:
+        return
+
     async def check(self) -> None:
         return
 

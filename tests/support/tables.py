@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from app.documents.dynamodb import DynamoDocuments
-from app.idempotency.dynamodb import DynamoIdempotency
-from app.keys.dynamodb import DynamoKeys
+from app.aws.dynamodb import DynamoDB
+from app.documents import items
+from app.maintenance.dynamodb import DynamoMaintenance
 
 
-class EveryTable(DynamoDocuments, DynamoIdempotency, DynamoKeys):
-    """Every feature's part of the table."""
+class EveryTable(DynamoMaintenance):
+    """Every feature's part of the table, with the rights of maintenance."""
+
+    def __init__(self, client: DynamoDB, table: str, shards: int = 1) -> None:
+        super().__init__(client, table, shards, kinds=items.KINDS)
