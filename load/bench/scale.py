@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from app.aws.attributes import Item
+from app.aws.attributes import Item, text
 from app.documents import items
 from app.documents.dynamodb import entries
 from app.documents.ids import DocumentIds
@@ -52,10 +52,16 @@ _PAGE = 5  # as many as the smallest tenant has at least
 _TIMES = 300
 _BATCH = 25
 _TAG = "scale"
+# Half of the documents are under one prefix, and half in folders of five. The smallest tenant has one
+# folder, too few to fill a page.
+_SMALLEST = {"list folders": 1_000}
 CALLS = {
     "list": ("GET", f"/v1/documents?limit={_PAGE}"),
     "list by tag": ("GET", f"/v1/documents?limit={_PAGE}&tag={_TAG}"),
+    "list by key": ("GET", f"/v1/documents?limit={_PAGE}&key_prefix=all/"),
+    "list folders": ("GET", f"/v1/documents?limit={_PAGE}&key_prefix=folders/&delimiter=/"),
     "read": ("GET", "/v1/documents/{id}"),
+    "read by key": ("GET", "/v1/documents/by-key/all/000000"),
     "create": ("POST", "/v1/documents"),
 }
 
@@ -155,13 +161,20 @@ def _made(tenant: Tenant, count: int) -> Iterator[tuple[str, Item]]:
             updated_at=time.time_ns() // 1_000_000,
             created_by="0" * 16,
             recent_write_ids=new_write_id(),
+            key=_key(number),
         )
         attributes = items.document_attributes(document)
         yield document.id, {**items.document_key(tenant, document.id), **attributes}
-        version = items.version_attributes(document, document.created_by)
-        yield document.id, {**items.version_key(tenant, document.id, 1), **version}
+        held = {"document_id": text(document.id), "format": items.FORMAT}
+        yield document.id, {**items.held_key(tenant, _key(number)), **held}
         for entry in entries(tenant, document).values():
             yield document.id, entry
+
+
+def _key(number: int) -> str:
+    if number % 2 == 0:
+        return f"all/{number:06d}"
+    return f"folders/{number // 10:05d}/{number:06d}"
 
 
 def _write(connection: http.client.HTTPConnection, batch: list[Item]) -> None:
@@ -219,7 +232,7 @@ def _conclude(costs: dict[str, dict[int, Cost]]) -> int:
     print(f"\n{'call':<14}{head}   largest / smallest tenant")
     grown = False
     for name, found in costs.items():
-        first, last = found[SIZES[0]], found[SIZES[-1]]
+        first, last = found[_SMALLEST.get(name, SIZES[0])], found[SIZES[-1]]
         capacity, cpu = last.capacity / first.capacity, last.cpu_us / first.cpu_us
         grown |= capacity > CAPACITY_TOLERANCE or cpu > CPU_TOLERANCE
         cells = "".join(

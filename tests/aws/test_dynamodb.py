@@ -72,7 +72,7 @@ def change(write_id: str = "n" * 16, **changes: Any) -> Change:
         recent_write_ids=BEFORE.remembering(write_id),
         **(changes or {"name": "b"}),
     )
-    return Change(write_id=write_id, author="k", before=BEFORE, after=after)
+    return Change(write_id=write_id, before=BEFORE, after=after)
 
 
 def an_error(name: str, status: int = 400, **more: Any) -> tuple[int, dict[str, Any]]:
