@@ -122,7 +122,7 @@ async def connect(settings: Settings, metrics: Metrics | None = None) -> AsyncIt
     try:
         yield Backends(
             client=client,
-            documents=DynamoDocuments(client, name, shards),
+            documents=DynamoDocuments(client, name, shards, versions_kept=settings.versions_kept),
             idempotency=DynamoIdempotency(client, name),
             keys=DynamoKeys(client, name),
             objects=objects,

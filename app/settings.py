@@ -57,6 +57,18 @@ class Settings(BaseSettings):
     deleted_retention_days: int = Field(
         35, ge=1, le=3650, description="days that a deleted document can be restored"
     )
+    versions_kept: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="versions of a document that are kept, the current one included; 0 for all",
+    )
+    versions_kept_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="days that a version is kept though there are more than VERSIONS_KEPT",
+    )
     max_in_flight: int = Field(
         512,
         ge=1,

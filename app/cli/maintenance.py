@@ -79,11 +79,18 @@ def sweep(dry_run: bool, as_json: bool, **overrides: Any) -> int:
     from app.maintenance.sweep import Sweeper
 
     failed = 0
+    settings = settings_of(overrides)
 
     async def work(backends: Backends) -> None:
         nonlocal failed
         sweeper = Sweeper(
-            backends.maintenance, backends.objects, now_ms, dry_run=dry_run, purge=backends.purge
+            backends.maintenance,
+            backends.objects,
+            now_ms,
+            dry_run=dry_run,
+            purge=backends.purge,
+            versions_kept=settings.versions_kept,
+            versions_kept_ms=settings.versions_kept_days * 24 * 3600 * 1000,
         )
         try:
             async with progress(lambda: _counts(sweeper.report)):

@@ -34,9 +34,13 @@ class _KeyNotOurs(Exception):
 class DynamoDocuments(Table):
     """`DocumentTable` in DynamoDB."""
 
-    def __init__(self, client: DynamoDB, table: str, shards: int = 1) -> None:
+    def __init__(
+        self, client: DynamoDB, table: str, shards: int = 1, *, versions_kept: int = 0
+    ) -> None:
+        """`versions_kept` are those of a document, the current one included; 0 for all."""
         super().__init__(client, table)
         self._shards = SHARDS[:shards]
+        self._versions_kept = versions_kept
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -246,6 +250,9 @@ class DynamoDocuments(Table):
         if before is not None and before.version != after.version:
             item = items.version_item(tenant, before.id, before.current)
             writes.append({"Put": {"TableName": self._table, "Item": item}})
+            if 0 < self._versions_kept <= after.older:
+                item = items.excess_item(tenant, after.id, after.updated_at)
+                writes.append({"Put": {"TableName": self._table, "Item": item}})
         if change.dropped is not None:
             key = items.version_key(tenant, after.id, change.dropped.number)
             writes.append({"Delete": {"TableName": self._table, "Key": key}})

@@ -7,7 +7,7 @@ import zlib
 from app.aws.attributes import DUE_BUCKETS, Item, due_bucket, number, text
 from app.documents.models import Checksum, Document, Intent, Version
 from app.documents.ports import Index
-from app.maintenance.ports import Entry, HeldKey, ItemKind, OpenIntent, Released
+from app.maintenance.ports import Entry, Excess, HeldKey, ItemKind, OpenIntent, Released
 from app.records import Tenant
 
 # Of every item here; docs/data-model.md tells how it changes.
@@ -226,6 +226,22 @@ def released(item: Item) -> Released:
     return Released(Tenant(item["tenant"]["S"]), item["document_id"]["S"], content_id, size)
 
 
+def excess_item(tenant: Tenant, document_id: str, now: int) -> Item:
+    """What tells the sweeper that a document has more versions than are kept."""
+    return {
+        "PK": text(f"R#{tenant.id}#{document_id}"),
+        "SK": text("R"),
+        "format": FORMAT,
+        "due_bucket": due_bucket(document_id),
+        "due_at": number(now),
+    }
+
+
+def excess(item: Item) -> Excess:
+    _, tenant, document_id = item["PK"]["S"].split("#")
+    return Excess(Tenant(tenant), document_id)
+
+
 def due(item: Item) -> str | Released:
     """The write id of an intent, or what a deleted version has left."""
     write_id: str = item["SK"]["S"]
@@ -274,6 +290,7 @@ def _held_key(item: Item) -> HeldKey:
 KINDS = (
     ItemKind("W#", "", _intent_or_released),
     ItemKind("N#", "", _held_key),
+    ItemKind("R#", "R", excess),
     ItemKind("V#", "", _version),
     ItemKind("T#", "D#", _document_or_entry),
 )

@@ -11,7 +11,7 @@ from app.aws.table import CONDITION_FAILED
 from app.documents import items
 from app.documents.dynamodb import DynamoDocuments, entries
 from app.documents.models import Document, Version
-from app.maintenance.ports import Entry, OpenIntent, Released
+from app.maintenance.ports import Entry, Excess, OpenIntent, Released
 from app.records import Tenant, new_write_id
 from app.usage.dynamodb import count
 
@@ -65,6 +65,23 @@ class DocumentMaintenance(DynamoDocuments):
     async def read_released(self, content_id: str) -> Released | None:
         item = await self._get(items.released_key(content_id))
         return items.released(item) if item else None
+
+    async def settle_excess(self, excess: Excess, seen_at: int, again_at: int | None) -> None:
+        item = items.excess_item(excess.tenant, excess.document_id, seen_at)
+        key = {"PK": item["PK"], "SK": item["SK"]}
+        common = {
+            "TableName": self._table,
+            "Key": key,
+            "ConditionExpression": "due_at <= :seen",
+            "ExpressionAttributeValues": {":seen": number(seen_at)},
+        }
+        with suppress(ConditionFailed):  # others have come, which put it there anew
+            if again_at is None:
+                await self._client.call("DeleteItem", common)
+                return
+            common["ExpressionAttributeValues"][":again"] = number(again_at)
+            common["UpdateExpression"] = "SET due_at = :again"
+            await self._client.call("UpdateItem", common)
 
     async def drop_released(self, released: Released) -> bool:
         key = items.released_key(released.content_id)

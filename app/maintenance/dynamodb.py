@@ -9,11 +9,11 @@ import orjson
 
 from app.aws.attributes import DUE_BUCKETS, Item, number, text
 from app.aws.dynamodb import DynamoDB
-from app.documents.items import INTENT_PARTITIONS, due, intent_partition
+from app.documents.items import INTENT_PARTITIONS, due, excess, intent_partition
 from app.documents.maintenance import DocumentMaintenance
 from app.idempotency.dynamodb import DynamoIdempotency
 from app.keys.dynamodb import DynamoKeys
-from app.maintenance.ports import Found, ItemKind, Released
+from app.maintenance.ports import Excess, Found, ItemKind, Released
 from app.records import Tenant
 from app.usage.dynamodb import DynamoUsage
 
@@ -30,7 +30,7 @@ class DynamoMaintenance(DocumentMaintenance, DynamoIdempotency, DynamoKeys, Dyna
         super().__init__(client, table, shards)
         self._kinds = kinds
 
-    async def due(self, now: int) -> AsyncIterator[str | Released | tuple[Tenant, str]]:
+    async def due(self, now: int) -> AsyncIterator[str | Released | Excess | tuple[Tenant, str]]:
         # In an order of its own, so that sweepers that run at once rarely meet.
         for partition in random.sample(range(INTENT_PARTITIONS), INTENT_PARTITIONS):
             query = {
@@ -55,8 +55,8 @@ class DynamoMaintenance(DocumentMaintenance, DynamoIdempotency, DynamoKeys, Dyna
             }
             async for page, _ in self._pages("Query", query):
                 for item in page:
-                    owner = item["PK"]["S"].split("#")[1]
-                    yield Tenant(owner), item["SK"]["S"][2:]
+                    kind, owner, *_ = item["PK"]["S"].split("#")
+                    yield excess(item) if kind == "R" else (Tenant(owner), item["SK"]["S"][2:])
 
     async def walk(
         self, position: str | None

@@ -78,6 +78,14 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
+class Excess:
+    """That a document has, or had, more versions than are kept."""
+
+    tenant: Tenant
+    document_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class HeldKey:
     """That a key is a document's, so that no other can have it."""
 
@@ -104,6 +112,7 @@ Found = (
     tuple[Tenant, Document]
     | tuple[Tenant, str, Version]
     | Entry
+    | Excess
     | HeldKey
     | Released
     | OpenIntent
@@ -116,8 +125,9 @@ Found = (
 class UpkeepTable(Protocol):
     """The table, as the sweeper and the verifier see it. Any method may raise `Unavailable`."""
 
-    def due(self, now: int) -> AsyncIterator[str | Released | tuple[Tenant, str]]:
-        """What had to end before `now`: write ids of intents, released bytes, and documents.
+    def due(self, now: int) -> AsyncIterator[str | Released | Excess | tuple[Tenant, str]]:
+        """What had to end before `now`: write ids of intents, released bytes, documents, and those
+        with too many versions.
 
         These are from an index that lags behind the table: each has to be looked at again.
         """
@@ -129,6 +139,10 @@ class UpkeepTable(Protocol):
 
     async def is_referenced(self, tenant: Tenant, document_id: str, write_id: str) -> bool:
         """See `DocumentTable.names`."""
+        ...
+
+    async def commit(self, tenant: Tenant, change: Change) -> None:
+        """See `DocumentTable.commit`."""
         ...
 
     async def read_intent(self, write_id: str) -> OpenIntent | None: ...
@@ -146,6 +160,11 @@ class UpkeepTable(Protocol):
         ...
 
     async def read_released(self, content_id: str) -> Released | None: ...
+
+    async def settle_excess(self, excess: Excess, seen_at: int, again_at: int | None) -> None:
+        """Look at a document's versions again later, or (None) no more, unless others have come
+        after `seen_at`."""
+        ...
 
     async def drop_released(self, released: Released) -> bool:
         """Count bytes no more that are gone; False if that has been done."""
@@ -184,10 +203,6 @@ class RestoredTable(UpkeepTable, Protocol):
     async def complete(self, tenant: Tenant, document: Document) -> bool:
         """Write what the document's commits wrote beside it, and is missing: its entries, the item
         of its key. False if the document has changed."""
-        ...
-
-    async def commit(self, tenant: Tenant, change: Change) -> None:
-        """See `DocumentTable.commit`."""
         ...
 
     async def forget_answer(self, answer: GivenAnswer) -> bool:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from app.documents.models import Document, Version, held_bytes, object_key, parse_object_key
+from app.documents.models import Change, Document, Version, held_bytes, object_key, parse_object_key
 from app.maintenance.at_once import at_once
-from app.maintenance.ports import Purge, Released, UpkeepTable
-from app.records import Tenant
+from app.maintenance.ports import Excess, Purge, Released, UpkeepTable
+from app.records import Tenant, new_write_id
 from app.storage.objects import StoredObjects, UnfinishedUpload
 
 log = logging.getLogger("strongroom.upkeep")
@@ -47,12 +47,18 @@ class Sweeper:
         *,
         dry_run: bool = False,
         purge: Sequence[Purge] = (),
+        versions_kept: int = 0,
+        versions_kept_ms: int = 0,
     ) -> None:
+        """Of a document's versions, those go that are neither among the newest `versions_kept` nor
+        younger than `versions_kept_ms`; with 0 of the former none."""
         self._table = table
         self._objects = objects
         self._clock = clock
         self._dry_run = dry_run
         self._purge = purge
+        self._versions_kept = versions_kept
+        self._versions_kept_ms = versions_kept_ms
         self.report = Swept()
 
     async def run(self) -> Swept:
@@ -62,12 +68,14 @@ class Sweeper:
         await at_once(_AT_ONCE, self._objects.unfinished(), self._upload)
         return self.report
 
-    async def _due(self, due: str | Released | tuple[Tenant, str]) -> None:
+    async def _due(self, due: str | Released | Excess | tuple[Tenant, str]) -> None:
         # The index lags: what is due is looked at again, consistently.
         if isinstance(due, str):
             await self._guarded(self._intent(due))
         elif isinstance(due, Released):
             await self._guarded(self._released(due))
+        elif isinstance(due, Excess):
+            await self._guarded(self._excess(due))
         else:
             await self._guarded(self._document(*due))
 
@@ -109,6 +117,56 @@ class Sweeper:
             if not await self._table.drop_released(released):
                 return
         self.report.freed_bytes += released.size
+
+    # --- versions ---------------------------------------------------------------------------
+
+    async def _excess(self, excess: Excess) -> None:
+        now = self._clock()
+        tenant, document_id = excess.tenant, excess.document_id
+        document = await self._table.read(tenant, document_id)
+        older = await self._table.versions(tenant, document_id) if document else []
+        # The current one is the newest of those that are kept.
+        beyond = older[: max(0, len(older) - self._versions_kept + 1)]
+        beyond = beyond if self._versions_kept else []
+        over = [v for v in beyond if v.created_at + self._versions_kept_ms <= now]
+        if self._dry_run:
+            self.report.versions += len(over)
+            return
+        for version in over:
+            if document is None or document.purging:
+                return
+            document = await self._drop(tenant, document, older, version, now)
+            older = [kept for kept in older if kept.number != version.number]
+        later = [v.created_at + self._versions_kept_ms for v in beyond if v not in over]
+        await self._table.settle_excess(excess, now, min(later, default=None))
+
+    async def _drop(
+        self,
+        tenant: Tenant,
+        document: Document,
+        older: Sequence[Version],
+        version: Version,
+        now: int,
+    ) -> Document:
+        """One commit. A writer who is faster makes it fail, and the next sweep comes again."""
+        write_id = new_write_id()
+        others = {v.content_id for v in older if v.number != version.number}
+        after = replace(
+            document,
+            revision=document.revision + 1,
+            older=document.older - 1,
+            recent_write_ids=document.remembering(write_id),
+        )
+        change = Change(
+            write_id=write_id,
+            before=document,
+            after=after,
+            dropped=version,
+            releases=version.content_id not in others | {document.content_id},
+        )
+        await self._table.commit(tenant, change)
+        self.report.versions += 1
+        return after
 
     # --- documents --------------------------------------------------------------------------
 

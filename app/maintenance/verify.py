@@ -21,6 +21,7 @@ from app.maintenance.at_once import at_once, each
 from app.maintenance.ports import (
     Check,
     Entry,
+    Excess,
     Finding,
     Found,
     GivenAnswer,
@@ -191,7 +192,7 @@ class Verifier:
         elif isinstance(record, Entry):
             self.state.entries += 1
             await self._confirmed(lambda: self._entry(record))
-        elif isinstance(record, ApiKey | GivenAnswer | Released | Usage):
+        elif isinstance(record, ApiKey | Excess | GivenAnswer | Released | Usage):
             return  # each stands for itself alone
         elif len(record) == 2:
             tenant, document = record

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import hashlib
 import http.client
+import json
 import secrets
 import time
 from collections.abc import Callable
@@ -113,6 +114,7 @@ def state_of(client: Client) -> list[State]:
         state = {name: document[name] for name in ("name", "version", "revision")}
         state["deleted"] = document["deleted_at"] is not None
         state["tags"] = len(document["tags"])
+        state["key"] = document["key"] and document["key"].rpartition("/")[2]
         state["sha256"] = document["sha256"]
         if not state["deleted"]:
             path = f"/v1/documents/{document['id']}/content"
@@ -123,7 +125,14 @@ def state_of(client: Client) -> list[State]:
 
 
 def _document(body: bytes = SMALL, **changes: Any) -> State:
-    plain = {"name": "untitled", "version": 1, "revision": 1, "deleted": False, "tags": 1}
+    plain = {
+        "name": "untitled",
+        "version": 1,
+        "revision": 1,
+        "deleted": False,
+        "tags": 1,
+        "key": None,
+    }
     return {**plain, "sha256": hashlib.sha256(body).hexdigest(), **changes}
 
 
@@ -153,6 +162,62 @@ def _replayed(client: Client) -> str:
     """A document made under the very key that the case will use again."""
     client.extra["Idempotency-Key"] = secrets.token_hex(8)
     return client.made()
+
+
+def _keyed(name: str, body: bytes = SMALL) -> Callable[[Client], str]:
+    """Makes a document under a key of the case's own."""
+
+    def prepare(client: Client) -> str:
+        return client.made(body, Document_Key=f"{client.tag}/{name}")
+
+    return prepare
+
+
+def _by_key(
+    method: str, name: str, body: Any = None, **headers: str
+) -> Callable[[Client, str, dict[str, str]], Answer]:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    def act(client: Client, path: str, sent: dict[str, str]) -> Answer:
+        tagged = {"Document-Tags": client.tag} if method == "PUT" else {}
+        place = f"/v1/documents/by-key/{client.tag}/{name}"
+        return client.call(method, place, body, {**tagged, **named, **sent})
+
+    return act
+
+
+def _with_versions(client: Client) -> str:
+    path = client.made()
+    assert client.call("PUT", path + "/content", OTHER).status == 200
+    return path
+
+
+def _copy(client: Client, path: str, sent: dict[str, str]) -> Answer:
+    """Of a document that the case does not look for: it has another tag."""
+    return client.call("POST", path + "/copy", {"tags": [client.tag]}, sent)
+
+
+def _untagged(client: Client) -> str:
+    answer = client.call("POST", "/v1/documents", SMALL)
+    assert answer.status == 201
+    return f"/v1/documents/{answer.json()['id']}"
+
+
+def _batch(client: Client, path: str, sent: dict[str, str]) -> Answer:
+    identifier = path.rpartition("/")[2]
+    steps = [
+        {"tag": identifier, "add": ["more"]},
+        {"move": identifier, "key": f"{client.tag}/moved"},
+    ]
+    answer = client.call("POST", "/v1/documents/batch", {"operations": steps}, sent)
+    if answer.status != 200:
+        return answer
+    # As if each had been a request: the first that failed says how it went.
+    for result in answer.json()["results"]:
+        if result["status"] >= 300:
+            body = json.dumps(result["problem"]).encode()
+            return Answer(result["status"], {**answer.headers, "retry-after": "1"}, body)
+    return answer
 
 
 _WRONG = {"Content_Digest": f"sha-256=:{base64.b64encode(b'w' * 32).decode()}:"}
@@ -245,6 +310,74 @@ OPERATIONS = (
     ),
     Operation(
         "restore-unchanged", Client.made, _call("POST", "/restore"), _document(), _document()
+    ),
+    Operation(
+        "put-by-key",
+        _nothing,
+        _by_key("PUT", "new", SMALL, If_None_Match="*"),
+        _NONE,
+        _document(key="new", name="new"),
+    ),
+    Operation(
+        "replace-by-key",
+        _keyed("old"),
+        _by_key("PUT", "old", OTHER),
+        _document(key="old"),
+        _document(OTHER, key="old", version=2, revision=2),
+    ),
+    Operation(
+        "move",
+        _keyed("from"),
+        lambda client, path, sent: client.call("PATCH", path, {"key": f"{client.tag}/to"}, sent),
+        _document(key="from"),
+        _document(key="to", revision=2),
+    ),
+    Operation(
+        "delete-by-key",
+        _keyed("gone"),
+        _by_key("DELETE", "gone"),
+        _document(key="gone"),
+        _document(key="gone", deleted=True, revision=2),
+    ),
+    Operation(
+        "restore-with-key",
+        lambda client: client.made(deleted=True, Document_Key=f"{client.tag}/back"),
+        _call("POST", "/restore"),
+        _document(key="back", deleted=True, revision=2),
+        _document(key="back", revision=3),
+    ),
+    Operation("copy", _untagged, _copy, _NONE, _document()),
+    Operation(
+        "restore-version",
+        _with_versions,
+        _call("POST", "/versions/1/restore"),
+        _document(OTHER, version=2, revision=2),
+        _document(SMALL, version=3, revision=3),
+    ),
+    Operation(
+        "delete-version",
+        _with_versions,
+        _call("DELETE", "/versions/1"),
+        _document(OTHER, version=2, revision=2),
+        _document(OTHER, version=2, revision=3),
+    ),
+    Operation(
+        "read-by-key",
+        _keyed("read"),
+        _by_key("GET", "read"),
+        _document(key="read"),
+        _document(key="read"),
+        keyed=False,
+    ),
+    Operation(
+        "list-folder",
+        _keyed("listed"),
+        lambda client, path, sent: client.call(
+            "GET", f"/v1/documents?key_prefix={client.tag}/&delimiter=/", None, sent
+        ),
+        _document(key="listed"),
+        _document(key="listed"),
+        keyed=False,
     ),
     # With a key that the service has not seen yet: it is looked up first.
     Operation("authenticate", Client.fresh, _call("GET"), _document(), _document(), keyed=False),

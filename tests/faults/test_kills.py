@@ -41,9 +41,20 @@ _WRITES = {
     "patch-tags": ["PutItem.1", "TransactWriteItems.1"],
     "delete": ["UpdateItem.1"],
     "restore": ["PutItem.1", "TransactWriteItems.1"],
+    "put-by-key": ["PutItem.1", "PutItem.2", "PutObject.1", "TransactWriteItems.1"],
+    "copy": ["PutItem.1", "PutItem.2", "CopyObject.1", "TransactWriteItems.1"],
+    "move": ["PutItem.1", "TransactWriteItems.1"],
+    "restore-with-key": ["PutItem.1", "TransactWriteItems.1"],
+    "restore-version": ["PutItem.1", "TransactWriteItems.1"],
+    "delete-version": ["PutItem.1", "Query.1", "TransactWriteItems.1"],
 }
-_SHORT = {"create.TransactWriteItems.1", "create-large.UploadPart.2", "replace.PutObject.1"}
-_WITH_BYTES = ("create", "create-large", "replace")
+_SHORT = {
+    "create.TransactWriteItems.1",
+    "create-large.UploadPart.2",
+    "replace.PutObject.1",
+    "copy.CopyObject.1",
+}
+_WITH_BYTES = ("create", "create-large", "replace", "put-by-key", "copy")
 
 
 @dataclass(frozen=True)

@@ -256,6 +256,93 @@ def test_an_intent_that_arrives_after_its_commit_costs_no_bytes(
     assert document(world, path) == item
 
 
+def put(client: Client, path: str, *bodies: bytes) -> None:
+    for body in bodies:
+        assert client.call("PUT", path + "/content", body).status == 200
+
+
+def test_bytes_of_a_deleted_version_go_with_the_next_sweep(world: World, client: Client) -> None:
+    path = client.made()
+    key = key_of(world, path)
+    put(client, path, OTHER)
+    assert client.call("DELETE", path + "/versions/1").status == 204
+    assert world.keys().count(key) == 1
+    assert world.faults(swept=False) == []
+    assert world.verify().findings == []
+    planned = world.sweep(dry_run=True)
+    assert (planned.freed_bytes, world.keys().count(key)) == (len(SMALL), 1)
+    assert world.sweep().freed_bytes == len(SMALL)
+    assert world.keys().count(key) == 0
+    assert world.faults(swept=True) == []
+    assert client.call("GET", path + "/content").body == OTHER
+
+
+def test_bytes_that_another_version_has_stay(world: World, client: Client) -> None:
+    path = client.made()
+    key = key_of(world, path)
+    put(client, path, OTHER)
+    assert client.call("POST", path + "/versions/1/restore").status == 200
+    assert client.call("DELETE", path + "/versions/1").status == 204
+    world.sweep(later_ms=DAY_MS)
+    assert world.bytes_of(key) == SMALL
+    put(client, path, LARGE)
+    assert client.call("DELETE", path + "/versions/3").status == 204
+    assert world.faults(swept=False) == []
+    world.sweep()
+    assert world.keys().count(key) == 0
+    assert world.faults(swept=True) == []
+
+
+def test_a_purge_counts_bytes_once_that_versions_share(world: World, client: Client) -> None:
+    path = client.made()
+    put(client, path, OTHER)
+    assert client.call("POST", path + "/versions/1/restore").status == 200
+    put(client, path, LARGE)
+    assert client.call("DELETE", path).status == 204
+    swept = world.sweep(later_ms=RETAINED_MS)
+    assert (swept.documents, swept.versions) == (1, 4)
+    assert swept.freed_bytes == len(SMALL + OTHER + LARGE)
+    assert (world.keys(), world.faults(swept=True)) == ([], [])
+
+
+@pytest.fixture
+def keeping_two(world: World, tmp_path: Path) -> Iterator[Client]:
+    with running(
+        world.tables,
+        world.name,
+        tmp_path / "log",
+        provision=False,
+        VERSIONS_KEPT="2",
+        **world.variables,
+    ) as service:
+        tenant = f"two-{time.monotonic_ns()}"
+        yield Client(service, world.new_keys([tenant])[0], tenant)
+
+
+def test_versions_beyond_those_that_are_kept_go_when_they_are_old(
+    world: World, keeping_two: Client
+) -> None:
+    client = keeping_two
+    path = client.made()
+    put(client, path, OTHER, b"third", b"fourth")
+
+    def numbers() -> list[int]:
+        items = client.call("GET", path + "/versions").json()["items"]
+        return [item["version"] for item in items]
+
+    assert numbers() == [4, 3, 2, 1]
+    assert world.sweep(kept=(2, DAY_MS)).versions == 0
+    assert numbers() == [4, 3, 2, 1]
+    assert world.sweep(kept=(2, DAY_MS), later_ms=2 * DAY_MS, dry_run=True).versions == 2
+    assert world.sweep(kept=(2, DAY_MS), later_ms=2 * DAY_MS).versions == 2
+    assert numbers() == [4, 3]
+    world.sweep(kept=(2, DAY_MS), later_ms=2 * DAY_MS)
+    assert world.faults(swept=True) == []
+    assert world.verify().findings == []
+    assert client.call("GET", path + "/versions/3/content").body == b"third"
+    assert client.call("GET", path + "/content").body == b"fourth"
+
+
 def test_from_the_mark_on_a_document_cannot_be_restored(world: World, client: Client) -> None:
     """Whoever decided to restore it on what stood there before is refused."""
     path = client.made(deleted=True)

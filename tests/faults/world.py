@@ -83,14 +83,28 @@ class World:
                 patch.setenv(name, value)
             return asyncio.run(run())
 
-    def sweep(self, *, later_ms: int = 0, dry_run: bool = False, **more: str) -> Swept:
-        """A sweep, seen from `later_ms` in the future."""
-        return self.with_backends(
-            lambda b: Sweeper(
-                b.maintenance, b.objects, lambda: now_ms() + later_ms, dry_run=dry_run
-            ).run(),
-            **more,
-        )
+    def sweep(
+        self,
+        *,
+        later_ms: int = 0,
+        dry_run: bool = False,
+        kept: tuple[int, int] = (0, 0),
+        **more: str,
+    ) -> Swept:
+        """A sweep, seen from `later_ms` in the future. `kept` are versions, and milliseconds."""
+
+        async def work(backends: bootstrap.Backends) -> Swept:
+            sweeper = Sweeper(
+                backends.maintenance,
+                backends.objects,
+                lambda: now_ms() + later_ms,
+                dry_run=dry_run,
+                versions_kept=kept[0],
+                versions_kept_ms=kept[1],
+            )
+            return await sweeper.run()
+
+        return self.with_backends(work, **more)
 
     def verify(self, **options: Any) -> Verification:
         return self.with_backends(
@@ -191,7 +205,10 @@ def _faults(world: World, swept: bool) -> Iterator[str]:
     for item in world.items():
         kind, *rest = item["PK"]["S"].split("#")
         sort = item["SK"]["S"]
-        if kind == "W":
+        if kind == "R":
+            if swept:
+                yield f"excess {item['PK']['S']}"
+        elif kind == "W":
             write_id, _, released = sort.partition("#")
             under_way.append(f"{item['tenant']['S']}/{item['document_id']['S']}/{write_id}")
             if released:
