@@ -46,7 +46,7 @@ _CLEANING = frozenset(
     {"AbortMultipartUpload", "DeleteObject", "ListMultipartUploads", "ListObjectVersions"}
 )
 _OPERATION = re.compile(
-    "Query|Scan|(Get|Put|Update|Delete|Head|List|Create|Upload|Complete|Abort|TransactWrite|BatchGet)"
+    "Query|Scan|(Copy|Get|Put|Update|Delete|Head|List|Create|Upload|Complete|Abort|TransactWrite|BatchGet)"
     "(Item|Items|Object|Objects|Part|MultipartUpload|MultipartUploads|ObjectVersions|ObjectsV2)"
 )
 ENGINES = [("ministack", "ministack"), ("dynamodb_local", "versitygw")]
@@ -77,6 +77,7 @@ class Matrix:
     keys: dict[str, str]
     unused: list[str]  # further keys of the operation "authenticate"
     cases: list[Case] = field(default_factory=list)
+    paths: dict[int, str] = field(default_factory=dict)  # what each case works on
 
     def client(self, operation: Operation, tag: str) -> Client:
         return Client(self.service, self.keys[operation.name], tag, self.unused)
@@ -175,6 +176,7 @@ def strike(matrix: Matrix, number: int, case: Case) -> list[str]:
     operation = case.operation
     headers = {"X-Request-Id": case.identifier(number)}
     client, path, key, answer = run(matrix, operation, str(number), headers)
+    matrix.paths[number] = path
     wrong = list(_misread(operation, answer))
     states = state_of(client)
     if states not in _allowed(operation, answer):
@@ -246,7 +248,8 @@ def settle_the_unknown(matrix: Matrix, cases: list[Case]) -> None:
         if not operation.keyed or operation.before or not operation.after:
             continue
         client = matrix.client(operation, f"{operation.name}-{number}")
-        answer = operation.act(client, "/v1/documents", {"Idempotency-Key": client.tag})
+        path = matrix.paths[number]
+        answer = operation.act(client, path, {"Idempotency-Key": client.tag})
         assert answer.status == 201, (str(case), answer)
         assert state_of(client) == [operation.after], str(case)
 
