@@ -367,9 +367,10 @@ def test_an_image_that_a_template_names_is_looked_at(tree: Tree, container: str)
 def test_the_load_tests_image_is_verified_too(tree: Tree) -> None:
     tree.runs("staging", tree.pushed())
     assert tree.verify("staging").returncode == 0
-    load = "loadTest:\n  enabled: true\n  apiKeySecret: {name: load}\n  image:\n"
-    load += f'    digest: "{STRANGE}"\n'
-    tree.change("chart/values-staging.yaml", "loadTest:\n  image:\n", load)
+    load = "loadTest:\n  enabled: true\n  apiKeySecret: {name: load}\n"
+    tree.change("chart/values-staging.yaml", "loadTest:\n", load)
+    named = "/strongroom-load\n"
+    tree.change("chart/values-staging.yaml", named, f'{named}    digest: "{STRANGE}"\n')
     _refused_naming(tree.verify("staging"), STRANGE, "is not signed")
 
 
