@@ -14,7 +14,15 @@ from app.documents.fields import MAX_TAGS, validate_key, validate_tags
 from app.documents.ids import is_id
 from app.documents.models import Document
 from app.documents.routes import MAX_PATCH_BYTES, READ, changed
-from app.documents.schemas import ID_PATTERN, WRITTEN, DocumentModel, Key, Tags, apply_patch
+from app.documents.schemas import (
+    ID_PATTERN,
+    WRITTEN,
+    DocumentModel,
+    Key,
+    Tags,
+    apply_patch,
+    without_defaults,
+)
 from app.documents.service import EMPTY_SHA256, Documents
 from app.idempotency.models import IdempotentRequest, StoredResponse
 from app.idempotency.service import Idempotency, answer_response
@@ -30,19 +38,17 @@ MAX_BATCH_BYTES = 16 * MAX_PATCH_BYTES
 # Less than a claim's lease, which nothing extends meanwhile.
 _SECONDS = 30.0
 
-Id = str
-
 
 class Operation(BaseModel):
     """One of `delete`, `move` and `tag`, each of which names a document. `move` goes with `key`,
     `tag` with `add` and `remove`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=without_defaults)
 
-    delete: str | None = Field(default=None, pattern=f"^{ID_PATTERN}$", description="to delete")
-    move: str | None = Field(default=None, pattern=f"^{ID_PATTERN}$", description="to move")
+    delete: str = Field(default="", pattern=f"^{ID_PATTERN}$", description="to delete")
+    move: str = Field(default="", pattern=f"^{ID_PATTERN}$", description="to move")
     key: Key | None = Field(default=None, description="where to; null detaches")
-    tag: str | None = Field(default=None, pattern=f"^{ID_PATTERN}$", description="to tag")
+    tag: str = Field(default="", pattern=f"^{ID_PATTERN}$", description="to tag")
     add: Tags = []
     remove: Tags = []
 
@@ -59,11 +65,11 @@ class BatchResult(BaseModel):
     """What came of one operation: a status as it would have had by itself, and the document or the
     problem."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=without_defaults)
 
     status: int = Field(ge=200, le=599)
-    document: DocumentModel | None = None
-    problem: dict[str, Any] | None = None
+    document: DocumentModel = Field(default=None)  # type: ignore[assignment]
+    problem: dict[str, Any] = {}
 
 
 class BatchResults(BaseModel):

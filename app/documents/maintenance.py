@@ -69,7 +69,7 @@ class DocumentMaintenance(DynamoDocuments):
     async def settle_excess(self, excess: Excess, seen_at: int, again_at: int | None) -> None:
         item = items.excess_item(excess.tenant, excess.document_id, seen_at)
         key = {"PK": item["PK"], "SK": item["SK"]}
-        common = {
+        common: Item = {
             "TableName": self._table,
             "Key": key,
             "ConditionExpression": "due_at <= :seen",

@@ -140,7 +140,7 @@ class DocumentList(_Model):
     prefixes: Prefixes | None = None
 
 
-def _without_defaults(schema: dict[str, Any]) -> None:
+def without_defaults(schema: dict[str, Any]) -> None:
     """What a patch leaves out stays as it is: there is no default to show."""
     for field in schema["properties"].values():
         field.pop("default", None)
@@ -149,7 +149,7 @@ def _without_defaults(schema: dict[str, Any]) -> None:
 class DocumentPatch(_Model):
     """An RFC 7396 merge patch. What is left out stays; null clears tags, metadata and expiry."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_without_defaults)
+    model_config = ConfigDict(extra="forbid", json_schema_extra=without_defaults)
 
     name: Name = ""
     key: Key | None = Field(default=None, description="moves the document; null detaches it")

@@ -428,9 +428,15 @@ class Documents:
             names = {"tags", "metadata_json", "expires_at", "name"} & given
             return dataclasses.replace(current, **{name: getattr(draft, name) for name in names})
 
-        return await self._replace(
-            caller, found, content_type, upload, precondition, attempt, change
-        )
+        try:
+            return await self._replace(
+                caller, found, content_type, upload, precondition, attempt, change
+            )
+        except NotFound as gone:  # deleted since: the bytes were stored as its next version
+            raise Contended(
+                "The document was deleted meanwhile. Send the request again to create one.",
+                retry_after=1,
+            ) from gone
 
     async def replace(
         self,

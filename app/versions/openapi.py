@@ -13,6 +13,7 @@ from app.documents.openapi import (
     PRIVATE,
     REPLAYED,
     WRITE_CONDITIONS,
+    WRITE_PROBLEMS,
     content_reads,
     document_response,
 )
@@ -82,6 +83,11 @@ def routes(handlers: VersionRoutes) -> list[Route]:
             description="Bytes that no other version has are removed within minutes.",
             parameters=(ID, _NUMBER, IDEMPOTENCY_KEY),
             responses={"204": {"description": "Deleted", "headers": REPLAYED}},
-            problems=(problems.VersionCurrent, *CHANGE_PROBLEMS, *BODY_PROBLEMS),
+            problems=(
+                problems.VersionCurrent,
+                problems.NotFound,
+                *WRITE_PROBLEMS,
+                *BODY_PROBLEMS,
+            ),
         ),
     ]

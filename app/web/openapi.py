@@ -246,7 +246,11 @@ _RETRY = {"Retry-After": header("Seconds to wait", _SECONDS)}
 _PROBLEM_HEADERS: dict[int, Json] = {
     401: _CHALLENGE,
     403: _CHALLENGE,
-    409: _RETRY,
+    409: {
+        "Retry-After": header(
+            "Seconds to wait, where the first request is still running", _SECONDS, required=False
+        )
+    },
     415: {
         "Accept-Patch": header("The media types of a patch", required=False),
         "Accept-Encoding": header(
