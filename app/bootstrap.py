@@ -30,6 +30,7 @@ from app.idempotency.dynamodb import CLAIM_KEPT_SECONDS, DynamoIdempotency
 from app.idempotency.fields import MAX_IDEMPOTENCY_KEY_CHARACTERS
 from app.idempotency.service import Idempotency
 from app.keys.dynamodb import DynamoKeys
+from app.keys.last_used import LastUsed
 from app.keys.service import FOUND_SECONDS, Authenticator
 from app.maintenance.dynamodb import DynamoMaintenance
 from app.maintenance.ports import Check, Purge
@@ -216,8 +217,10 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
     clients = ConnectionManager(timeouts(settings), metrics.cut_off)
     _observe(metrics, backends, clients, tasks)
     access_log = AccessLog(settings.log_format, settings.log_level)
+    last_used = LastUsed(backends.keys.touch_key, tasks)
+    authenticate = Authenticator(backends.keys, metrics.shed, last_used.note).authenticate
     pipeline = RequestPipeline(
-        Authenticator(backends.keys, metrics.shed).authenticate,
+        authenticate,
         metrics,
         access_log,
         clients.load,

@@ -59,6 +59,7 @@ def on(engine: Engine, name: str) -> dict[str, str]:
         ["keys", "create"],
         ["keys", "list"],
         ["keys", "revoke"],
+        ["keys", "rotate"],
         ["probe"],
     ],
 )
@@ -110,6 +111,7 @@ def test_a_probe_imports_neither_the_settings_nor_the_service() -> None:
     [
         ("strongroom pro", "provision probe"),
         ("strongroom keys re", "revoke"),
+        ("strongroom keys ro", "rotate"),
         ("strongroom restore --post", "--postpone-purges-days"),
         ("strongroom keys create --scope doc", "documents:read documents:write"),
     ],
