@@ -44,7 +44,7 @@ from app.web.app import MAX_HEADER_BYTES, build_app
 from app.web.faults import Faults
 from app.web.logs import AccessLog
 from app.web.metrics import Metrics
-from app.web.pipeline import RequestPipeline
+from app.web.pipeline import Authenticate, RequestPipeline
 from app.web.rate_limit import RateLimit
 from app.web.readiness import Readiness
 from app.web.route import Route
@@ -57,6 +57,7 @@ INSTALLED = (
     "documents",
     "idempotency",
     "keys",
+    "oidc",
     "usage",
 )
 FEATURES: tuple[Feature, ...] = tuple(
@@ -208,7 +209,31 @@ class Service:
     tasks: Tasks
     access_log: AccessLog
     document: dict[str, Any]
-    readiness: Readiness
+    watches: Sequence[Callable[[], Coroutine[Any, Any, None]]]
+
+
+def _by_tokens(
+    settings: Settings,
+    by_keys: Authenticate,
+    metrics: Metrics,
+    watches: list[Callable[[], Coroutine[Any, Any, None]]],
+) -> Authenticate:
+    """Authentication by tokens of the issuers that are set, and by keys."""
+    # Not from the top: PyJWT and what it verifies by are loaded where there are issuers alone.
+    from app.oidc.http import HttpFetch
+    from app.oidc.service import TokenAuthenticator
+
+    fetch = HttpFetch()
+    tokens = TokenAuthenticator(settings.oidc_issuers, fetch, by_keys, metrics.issuer_asked)
+
+    async def watch() -> None:
+        try:
+            await tokens.watch()
+        finally:
+            await fetch.close()
+
+    watches.append(watch)
+    return tokens.authenticate
 
 
 def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
@@ -218,7 +243,11 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
     _observe(metrics, backends, clients, tasks)
     access_log = AccessLog(settings.log_format, settings.log_level)
     last_used = LastUsed(backends.keys.touch_key, tasks)
-    authenticate = Authenticator(backends.keys, metrics.shed, last_used.note).authenticate
+    by_keys = Authenticator(backends.keys, metrics.shed, last_used.note)
+    authenticate: Authenticate = by_keys.authenticate
+    watches: list[Callable[[], Coroutine[Any, Any, None]]] = []
+    if settings.oidc_issuers:
+        authenticate = _by_tokens(settings, authenticate, metrics, watches)
     pipeline = RequestPipeline(
         authenticate,
         metrics,
@@ -268,7 +297,8 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
         log.warning("requests fail on purpose", extra=dataclasses.asdict(faults))
         routes = [faults.into(route, metrics.injected) for route in routes]
     application = build_app(pipeline, clients, routes, settings.cors_origins)
-    return Service(application, pipeline, clients, tasks, access_log, document, readiness)
+    watches.append(readiness.watch)
+    return Service(application, pipeline, clients, tasks, access_log, document, watches)
 
 
 def timeouts(settings: Settings) -> ClientTimeouts:
@@ -302,7 +332,8 @@ async def serve(
         service = build(settings, backends, metrics)
         shutdown = ShutdownTimeouts(settings.shutdown_grace_seconds, settings.drain_seconds)
         server = Server(service.app, service.clients, listener, shutdown, stop)
-        watches = [service.readiness.watch(), *([stopper(stop.set)] if stopper else [])]
+        watches = [watch() for watch in service.watches]
+        watches += [stopper(stop.set)] if stopper else []
         watching = [asyncio.create_task(watch) for watch in watches]
         _tune_gc()
         try:
