@@ -223,16 +223,9 @@ def _by_tokens(
     from app.oidc.http import HttpFetch
     from app.oidc.service import TokenAuthenticator
 
-    fetch = HttpFetch()
-    tokens = TokenAuthenticator(settings.oidc_issuers, fetch, by_keys, metrics.issuer_asked)
-
-    async def watch() -> None:
-        try:
-            await tokens.watch()
-        finally:
-            await fetch.close()
-
-    watches.append(watch)
+    issuers = settings.oidc_issuers
+    tokens = TokenAuthenticator(issuers, HttpFetch(), by_keys, metrics.issuer_asked)
+    watches.append(tokens.watch)
     return tokens.authenticate
 
 
