@@ -27,7 +27,10 @@ def keys() -> None:
     "--scope",
     multiple=True,
     type=click.Choice(SCOPES),
-    help="May be repeated (documents:read and documents:write if not given).",
+    metavar="SCOPE",
+    help="May be repeated (documents:read and documents:write if not given): "
+    + ", ".join(SCOPES)
+    + ".",
 )
 @click.option("--name", default="", help="A note to tell it from others.")
 @click.option("--expires", help="An RFC 3339 time, such as 2027-01-31T00:00:00Z.")
