@@ -52,9 +52,6 @@ async def _get(transport: Transport, url: str, limit: int) -> bytes:
     ) as response:
         if response.status != 200:
             raise FetchFailed("refused", f"status {response.status}")
-        length = response.headers.get("content-length", "")
-        if length.isdigit() and int(length) > limit:
-            raise FetchFailed("too large", f"{length} bytes, and {limit} are read at most")
         body = await response.read(limit + 1)
     if len(body) > limit:
         raise FetchFailed("too large", f"more than the {limit} bytes that are read at most")

@@ -405,6 +405,15 @@ async def test_a_withdrawn_key_verifies_nothing_any_more(world: World) -> None:
     await world.refused(token)
 
 
+async def test_another_key_of_the_same_name_takes_the_place_of_the_old_one(world: World) -> None:
+    token = world.issuer.token()
+    await world.ask(token)
+    world.issuer.keys = [SigningKey("first"), SigningKey("second")]
+    world.clock.now += 60
+    await world.ask(world.issuer.token(world.issuer.keys[1]))
+    await world.refused(token)
+
+
 async def test_keys_are_refreshed_without_anybody_asking(world: World) -> None:
     keys = world.tokens._keys[URL]
     watching = asyncio.create_task(world.tokens.watch())
@@ -513,6 +522,7 @@ async def test_an_issuer_is_read_within_bounds(mode: str, result: str) -> None:
             await fetch(issuer.url + "/keys", 256 * 1024)
         assert failure.value.result == result
         assert time.monotonic() - begun < 7
+        assert issuer.sent < 16_000_000  # it was not taken further than what lies in buffers
         issuer.mode = "well"
         assert b"keys" in await fetch(issuer.url + "/keys", 256 * 1024)
     with pytest.raises(FetchFailed) as failure:

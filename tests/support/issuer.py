@@ -46,6 +46,7 @@ class Issuer:
         self.keys = [SigningKey("first")]
         self.mode = "well"
         self.asked: Counter[str] = Counter()
+        self.sent = 0  # bytes of an endless answer
         self.discovery: dict[str, Any] = {}
 
     def token(self, signing: SigningKey | None = None, head: Any = None, **claims: Any) -> str:
@@ -142,6 +143,7 @@ def issuing() -> Iterator[Issuer]:
             try:
                 for _ in range(500):
                     self.wfile.write(b" " * 65_536)
+                    issuer.sent += 65_536
             except OSError:
                 return
 
