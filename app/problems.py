@@ -259,7 +259,7 @@ class IdempotencyMismatch(Problem):
 
 
 class RateLimited(Problem):
-    """The API key has sent more requests than it may, and `RateLimit` tells what is left; or too
+    """The caller has sent more requests than it may, and `RateLimit` tells what is left; or too
     many unknown API keys are being tried for this one to be looked up."""
 
     slug, status, title = "rate-limited", 429, "Too many requests"

@@ -86,7 +86,7 @@ class KeySet:
         key = self.find(kid, algorithm)
         if key is not None:
             return key
-        if any(known.kid == kid for known in self._keys.values()):
+        if kid is not None and any(known.kid == kid for known in self._keys.values()):
             raise Unauthorized("The token's key is not for its algorithm.")
         if self._task is not None or self._clock() >= self._next_look:
             await self._wait()
@@ -150,6 +150,11 @@ class KeySet:
             self._failed = True
             self._discovered_at = -math.inf  # they may have moved
             self._observe(failure.result)
+        except Exception:
+            # Whoever waits gets 503, and the next look may succeed; a fault of ours all the same.
+            log.exception("the keys of an issuer could not be read")
+            self._failed = True
+            self._observe("failed")
         else:
             self._failed = False
             self._observe("ok")

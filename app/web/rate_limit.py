@@ -89,8 +89,8 @@ class RateLimit:
         wait = full_at - now - rate.depth
         if wait > _ROUNDING:
             refusal = RateLimited(
-                "This API key has sent more requests than it may. Send the next after "
-                "Retry-After seconds.",
+                "This caller has sent more requests than it may. Send the next after Retry-After "
+                "seconds.",
                 retry_after=math.ceil(wait),
             )
             spent = Allowance(0, full_at - rate.interval - now, rate.policy)

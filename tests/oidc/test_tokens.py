@@ -383,6 +383,25 @@ async def test_without_any_key_a_token_is_503_and_the_issuer_is_asked_again_soon
     await world.ask(token)
 
 
+async def test_a_fault_of_ours_is_503_and_does_not_end_the_refreshing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = world.tokens._keys[URL]
+
+    async def broken() -> Any:
+        raise RuntimeError("a fault")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keys, "_current", broken)
+        watching = asyncio.create_task(world.tokens.watch())
+        await world.refused(world.issuer.token(), IssuerUnavailable)
+        assert world.told == ["failed"]
+        assert not watching.done()
+    world.clock.now += 5
+    await world.ask(world.issuer.token())
+    watching.cancel()
+
+
 async def test_nobody_waits_long_for_a_slow_issuer(world: World) -> None:
     await world.ask(world.issuer.token())
     world.network.held = asyncio.Event()
