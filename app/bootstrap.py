@@ -32,6 +32,7 @@ from app.idempotency.dynamodb import CLAIM_KEPT_SECONDS, DynamoIdempotency
 from app.idempotency.fields import MAX_IDEMPOTENCY_KEY_CHARACTERS
 from app.idempotency.service import Idempotency
 from app.keys.dynamodb import DynamoKeys
+from app.keys.last_used import LastUsed
 from app.keys.service import FOUND_SECONDS, Authenticator
 from app.maintenance.dynamodb import DynamoMaintenance
 from app.maintenance.ports import Check, Purge
@@ -45,7 +46,7 @@ from app.web.app import MAX_HEADER_BYTES, build_app
 from app.web.faults import Faults
 from app.web.logs import AccessLog
 from app.web.metrics import Metrics
-from app.web.pipeline import RequestPipeline
+from app.web.pipeline import Authenticate, RequestPipeline
 from app.web.rate_limit import RateLimit
 from app.web.readiness import Readiness
 from app.web.route import Route
@@ -58,6 +59,7 @@ INSTALLED = (
     "documents",
     "idempotency",
     "keys",
+    "oidc",
     "usage",
     "versions",
 )
@@ -211,7 +213,24 @@ class Service:
     tasks: Tasks
     access_log: AccessLog
     document: dict[str, Any]
-    readiness: Readiness
+    watches: Sequence[Callable[[], Coroutine[Any, Any, None]]]
+
+
+def _by_tokens(
+    settings: Settings,
+    by_keys: Authenticate,
+    metrics: Metrics,
+    watches: list[Callable[[], Coroutine[Any, Any, None]]],
+) -> Authenticate:
+    """Authentication by tokens of the issuers that are set, and by keys."""
+    # Not from the top: PyJWT and what it verifies by are loaded where there are issuers alone.
+    from app.oidc.http import HttpFetch
+    from app.oidc.service import TokenAuthenticator
+
+    issuers = settings.oidc_issuers
+    tokens = TokenAuthenticator(issuers, HttpFetch(), by_keys, metrics.issuer_asked)
+    watches.append(tokens.watch)
+    return tokens.authenticate
 
 
 def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
@@ -220,8 +239,14 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
     clients = ConnectionManager(timeouts(settings), metrics.cut_off)
     _observe(metrics, backends, clients, tasks)
     access_log = AccessLog(settings.log_format, settings.log_level)
+    last_used = LastUsed(backends.keys.touch_key, tasks)
+    by_keys = Authenticator(backends.keys, metrics.shed, last_used.note)
+    authenticate: Authenticate = by_keys.authenticate
+    watches: list[Callable[[], Coroutine[Any, Any, None]]] = []
+    if settings.oidc_issuers:
+        authenticate = _by_tokens(settings, authenticate, metrics, watches)
     pipeline = RequestPipeline(
-        Authenticator(backends.keys, metrics.shed).authenticate,
+        authenticate,
         metrics,
         access_log,
         clients.load,
@@ -278,7 +303,8 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
         log.warning("requests fail on purpose", extra=dataclasses.asdict(faults))
         routes = [faults.into(route, metrics.injected) for route in routes]
     application = build_app(pipeline, clients, routes, settings.cors_origins)
-    return Service(application, pipeline, clients, tasks, access_log, document, readiness)
+    watches.append(readiness.watch)
+    return Service(application, pipeline, clients, tasks, access_log, document, watches)
 
 
 def timeouts(settings: Settings) -> ClientTimeouts:
@@ -312,7 +338,8 @@ async def serve(
         service = build(settings, backends, metrics)
         shutdown = ShutdownTimeouts(settings.shutdown_grace_seconds, settings.drain_seconds)
         server = Server(service.app, service.clients, listener, shutdown, stop)
-        watches = [service.readiness.watch(), *([stopper(stop.set)] if stopper else [])]
+        watches = [watch() for watch in service.watches]
+        watches += [stopper(stop.set)] if stopper else []
         watching = [asyncio.create_task(watch) for watch in watches]
         _tune_gc()
         try:

@@ -101,7 +101,8 @@ class IncompleteBody(Problem):
 
 
 class Unauthorized(Problem):
-    """No API key was given, or it is unknown, expired or revoked."""
+    """No API key and no token was given, or it is unknown, expired, revoked, or not for this
+    service."""
 
     slug, status, title = "unauthorized", 401, "Unauthorized"
 
@@ -127,6 +128,32 @@ class OutsidePrefix(Problem):
     """The API key is confined to documents whose key begins with its prefix."""
 
     slug, status, title = "outside-key-prefix", 403, "Outside the key prefix"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers=_lacking())
+
+
+class BeyondOwnRights(Problem):
+    """An API key would be made, or changed, that may do more than the caller: `beyond` names in
+    what."""
+
+    slug, status, title = "beyond-own-rights", 403, "Beyond one's own rights"
+
+    def __init__(self, detail: str, beyond: list[str]) -> None:
+        super().__init__(detail, headers=_lacking(), extra={"beyond": beyond})
+
+
+class NoTenant(Problem):
+    """The token is good, but its claim names no tenant of this service."""
+
+    slug, status, title = "no-tenant", 403, "No tenant"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers=_lacking())
+
+
+def _lacking() -> dict[str, str]:
+    return {"WWW-Authenticate": 'Bearer realm="strongroom", error="insufficient_scope"'}
 
 
 class NotFound(Problem):
@@ -171,6 +198,26 @@ class VersionCurrent(Problem):
     """The version is the current one. Put others in its place first, or delete the document."""
 
     slug, status, title = "version-current", 409, "Version is current"
+
+
+class SecretAlreadyShown(Problem):
+    """The first request with this `Idempotency-Key` has made the API key `id`, and was told its
+    secret, which is kept nowhere. If it is lost, rotate that key."""
+
+    slug, status, title = "secret-already-shown", 409, "Secret already shown"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(
+            f"This request has made the API key {key_id}, whose secret was in the first answer and "
+            "is kept nowhere. If it is lost, rotate that key, or delete it and create another.",
+            extra={"id": key_id},
+        )
+
+
+class KeyEnded(Problem):
+    """The API key has expired, or a rotation has ended it. Create a new one."""
+
+    slug, status, title = "key-ended", 409, "API key ended"
 
 
 class PreconditionFailed(Problem):
@@ -219,6 +266,13 @@ class InvalidDocument(Problem):
     slug, status, title = "invalid-document", 422, "Invalid document"
 
 
+class InvalidBody(Problem):
+    """The JSON is well-formed, but not what this call takes: an unknown or missing member, a wrong
+    type, or a value out of bounds."""
+
+    slug, status, title = "invalid-body", 422, "Invalid body"
+
+
 class IdempotencyMismatch(Problem):
     """This `Idempotency-Key` was used before, with another request."""
 
@@ -226,7 +280,7 @@ class IdempotencyMismatch(Problem):
 
 
 class RateLimited(Problem):
-    """The API key has sent more requests than it may, and `RateLimit` tells what is left; or too
+    """The caller has sent more requests than it may, and `RateLimit` tells what is left; or too
     many unknown API keys are being tried for this one to be looked up."""
 
     slug, status, title = "rate-limited", 429, "Too many requests"
@@ -250,6 +304,13 @@ class BackendUnavailable(Problem):
 
     slug, status, title = "backend-unavailable", 503, "Backend unavailable"
     retry_seconds = 1
+
+
+class IssuerUnavailable(Problem):
+    """The issuer of the token does not answer, and its key is not known yet."""
+
+    slug, status, title = "issuer-unavailable", 503, "Issuer unavailable"
+    retry_seconds = 5
 
 
 class UncertainOutcome(Problem):

@@ -2,17 +2,70 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from typing import Annotated, Literal, NoReturn
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.records import TENANT_PATTERN
 
 MiB = 1024 * 1024
 # As a browser sends it: lower case, no path (RFC 6454, 6.2).
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 GiB = 1024 * MiB
+
+
+def is_secure_url(url: str) -> bool:
+    """Whether it is an https address without a user, or an http one on this host."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return False
+    if not host or port == 0 or "@" in parts.netloc or parts.fragment:
+        return False
+    if not url.isascii() or not url.isprintable() or " " in url:
+        return False
+    loopback = parts.scheme == "http" and host in ("127.0.0.1", "::1", "localhost")
+    return parts.scheme == "https" or loopback
+
+
+class OidcIssuer(BaseModel):
+    """An issuer of tokens that is trusted, for one audience."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    issuer: str
+    audience: Annotated[str, Field(min_length=1)]
+    tenant_claim: Annotated[str, Field(min_length=1)]
+    scopes_claim: Annotated[str, Field(min_length=1)]
+    tenants: Annotated[
+        dict[str, Annotated[str, Field(pattern=f"^{TENANT_PATTERN}$")]], Field(min_length=1)
+    ]
+    algorithms: Annotated[list[Literal["RS256", "ES256", "EdDSA"]], Field(min_length=1)] = [
+        "RS256",
+        "ES256",
+        "EdDSA",
+    ]
+
+    @field_validator("issuer")
+    @classmethod
+    def _secure(cls, value: str) -> str:
+        if not is_secure_url(value) or "?" in value:
+            raise ValueError("is not an https address without a query")
+        return value
 
 
 class Settings(BaseSettings):
@@ -43,6 +96,12 @@ class Settings(BaseSettings):
 
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="origins whose web pages may call the API, comma-separated; * for all"
+    )
+    oidc_issuers: Annotated[tuple[OidcIssuer, ...], NoDecode] = Field(
+        (),
+        description="issuers of OpenID Connect whose tokens are accepted beside API keys: a JSON "
+        "list of {issuer, audience, tenant_claim, scopes_claim, tenants: {value: tenant}, "
+        "algorithms}",
     )
 
     max_upload_bytes: int = Field(5 * GiB, ge=1, le=5 * GiB, description="largest body, bytes")
@@ -146,6 +205,26 @@ class Settings(BaseSettings):
     def _no_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not all(origin == "*" or _ORIGIN.fullmatch(origin) for origin in value):
             raise ValueError("is not a list of origins such as https://app.example.com, or *")
+        return value
+
+    @field_validator("oidc_issuers", mode="before")
+    @classmethod
+    def _json(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            found = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise ValueError("is not JSON") from error
+        if not isinstance(found, list):
+            raise ValueError("is not a JSON list")
+        return tuple(found)
+
+    @field_validator("oidc_issuers")
+    @classmethod
+    def _once(cls, value: tuple[OidcIssuer, ...]) -> tuple[OidcIssuer, ...]:
+        if len({(entry.issuer, entry.audience) for entry in value}) < len(value):
+            raise ValueError("names an issuer and audience twice")
         return value
 
     @field_validator("metrics_port")

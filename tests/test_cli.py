@@ -59,6 +59,7 @@ def on(engine: Engine, name: str) -> dict[str, str]:
         ["keys", "create"],
         ["keys", "list"],
         ["keys", "revoke"],
+        ["keys", "rotate"],
         ["probe"],
     ],
 )
@@ -110,6 +111,7 @@ def test_a_probe_imports_neither_the_settings_nor_the_service() -> None:
     [
         ("strongroom pro", "provision probe"),
         ("strongroom keys re", "revoke"),
+        ("strongroom keys ro", "rotate"),
         ("strongroom restore --post", "--postpone-purges-days"),
         ("strongroom keys create --scope doc", "documents:read documents:write"),
     ],
@@ -188,6 +190,18 @@ def test_keys_are_created_listed_and_revoked(ministack: Engine) -> None:
     assert run("keys", "revoke", key["id"], **variables).returncode == 0
     listed = json.loads(run("keys", "list", "--all", "--json", **variables).stdout)
     assert listed[0]["revoked_at"]
+    arguments = ("--key-prefix", "a/", "--rate-per-second", "2.5")
+    [old] = json.loads(
+        run("keys", "create", "--tenant", "acme", "--json", *arguments, **variables).stdout
+    )
+    assert (old["key_prefix"], old["rate_per_second"]) == ("a/", 2.5)
+    rotate = ("keys", "rotate", old["id"], "--overlap-seconds", "3600")
+    [new] = json.loads(run(*rotate, "--json", **variables).stdout)
+    assert new["key"].startswith(f"sr_{new['id']}_")
+    assert (new["key_prefix"], new["rate_per_second"], new["expires_at"]) == ("a/", 2.5, None)
+    for ended in (key["id"], "nosuchkey"):
+        done = run("keys", "rotate", ended, "--overlap-seconds", "0", **variables)
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     missing = run("keys", "revoke", "nosuchkey", **variables)
     assert missing.returncode == 1
     assert "there is no key nosuchkey" in missing.stderr
@@ -199,6 +213,9 @@ def test_keys_are_created_listed_and_revoked(ministack: Engine) -> None:
         ["--tenant", "A B"],
         ["--tenant", "acme", "--expires", "soon"],
         ["--tenant", "acme", "--expires", "2001-01-01T00:00:00Z"],
+        ["--tenant", "acme", "--key-prefix", "/a"],
+        ["--tenant", "acme", "--key-prefix", "a/../b"],
+        ["--tenant", "acme", "--rate-per-second", "0"],
     ],
 )
 def test_a_key_that_cannot_be_is_refused(arguments: list[str], ministack: Engine) -> None:

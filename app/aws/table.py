@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from app.aws.attributes import Item, text
-from app.aws.dynamodb import DynamoDB
+from app.aws.dynamodb import Backoff, DynamoDB
 
 # The code of a write, within a cancelled transaction, whose condition did not hold.
 CONDITION_FAILED = "ConditionalCheckFailed"
+BATCH_GET_LIMIT = 100
 # What a failed condition gives back: the item as it stands.
 OLD_ITEM = "ALL_OLD"
 
@@ -25,6 +26,21 @@ class Table:
             "GetItem", {"TableName": self._table, "Key": key, "ConsistentRead": True}
         )
         return answer.get("Item")
+
+    async def _get_many(self, keys: Sequence[Item]) -> list[Item]:
+        """The items that there are, in no order."""
+        found: list[Item] = []
+        for start in range(0, len(keys), BATCH_GET_LIMIT):
+            missing = list(keys[start : start + BATCH_GET_LIMIT])
+            backoff = Backoff()
+            while missing:
+                request = {self._table: {"Keys": missing, "ConsistentRead": True}}
+                answer = await self._client.call("BatchGetItem", {"RequestItems": request})
+                found += answer.get("Responses", {}).get(self._table, [])
+                missing = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
+                if missing:
+                    await backoff.pause("throttled")
+        return found
 
     async def ping(self) -> None:
         """Reads one item that need not exist: the permission and path of every other read."""

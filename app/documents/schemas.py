@@ -25,9 +25,9 @@ from app.documents.listing import MAX_LIMIT
 from app.documents.merge_patch import merge
 from app.documents.models import Checksum, Document
 from app.problems import InvalidDocument
+from app.records import CALLER_PATTERN
 
 ID_PATTERN = "[0-7][0-9A-HJKMNP-TV-Z]{25}"
-AUTHOR_PATTERN = "[0-9a-z]{16}"
 # What a key makes of it is longer than an id.
 CURSOR_PATTERN = "[A-Za-z0-9_-]{13,1400}"
 
@@ -122,7 +122,9 @@ class DocumentModel(_Model):
     deleted_at: Time | None
     purge_after: Time | None
     created_by: str = Field(
-        pattern=f"^{AUTHOR_PATTERN}$", description="the id of the API key that created it"
+        pattern=f"^{CALLER_PATTERN}$",
+        description="the id of the API key that created it, or `oidc:` and the first 16 hex digits "
+        "of the SHA-256 of a token's `iss`, a line feed, and its `sub`",
     )
 
 

@@ -162,7 +162,7 @@ async def _keys(settings: Settings, file: Path) -> dict[str, str]:
     async with bootstrap.connect(settings) as backends:
         for variable, (tenant, scopes) in _KEYS.items():
             key = known.get(variable, "")
-            if not await _holds(backends, key):
+            if not await _holds(backends, key, scopes):
                 now = time.time_ns() // 1_000_000
                 record, key = keys.new_key(
                     keys.tenant(tenant), frozenset(scopes), "make dev", None, now
@@ -173,10 +173,13 @@ async def _keys(settings: Settings, file: Path) -> dict[str, str]:
     return known
 
 
-async def _holds(backends: bootstrap.Backends, key: str) -> bool:
+async def _holds(backends: bootstrap.Backends, key: str, scopes: tuple[str, ...]) -> bool:
+    """Whether a key of an earlier run still is what this release gives: it may have more scopes."""
     parts = key.split("_", 2)
     stored = await backends.keys.read_key(parts[1]) if len(parts) == 3 else None
-    return stored is not None and stored.valid(time.time_ns() // 1_000_000)
+    if stored is None or stored.scopes != frozenset(scopes):
+        return False
+    return stored.valid(time.time_ns() // 1_000_000)
 
 
 def _read_keys(file: Path) -> dict[str, str]:

@@ -12,11 +12,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from app.keys.models import ApiKey
-from app.keys.ports import KeyTable
+from app.keys.ports import KeyReader
 from app.problems import RateLimited, Unauthorized
-from app.records import Caller, Tenant
-
-SCOPES = ("documents:read", "documents:write", "shares:write", "keys:admin")
+from app.records import SCOPES as SCOPES
+from app.records import TENANT_PATTERN, Caller, Tenant
 
 # How long a revoked key may still be accepted, and how long a new one may be refused.
 FOUND_SECONDS = 10.0
@@ -28,7 +27,7 @@ UNKNOWN_PER_SECOND = 200.0
 UNKNOWN_BURST = 1000
 
 _BEARER = re.compile(r"\s*(?i:bearer) \s*sr_([0-9a-z]{16})_([A-Za-z0-9_-]{43})\s*")
-_TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_TENANT = re.compile(TENANT_PATTERN)
 _ID_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -43,9 +42,17 @@ def tenant(name: str) -> Tenant:
 
 
 def new_key(
-    owner: Tenant, scopes: frozenset[str], name: str, expires_at: int | None, now: int
+    owner: Tenant,
+    scopes: frozenset[str],
+    name: str,
+    expires_at: int | None,
+    now: int,
+    *,
+    key_prefix: str | None = None,
+    rate_per_second: float | None = None,
+    created_by: str | None = None,
 ) -> tuple[ApiKey, str]:
-    """A new key's record, and the whole key, which is never to be had again."""
+    """A new key's record, and the whole key, which is never to be had again. Raises ValueError."""
     unknown = scopes - set(SCOPES)
     if unknown or not scopes:
         raise ValueError(f"scopes are one or more of {', '.join(SCOPES)}")
@@ -59,8 +66,16 @@ def new_key(
         name=name,
         created_at=now,
         expires_at=expires_at,
+        key_prefix=key_prefix,
+        rate_per_second=rate_per_second,
+        created_by=created_by,
     )
     return record, f"sr_{key_id}_{secret}"
+
+
+def caller_of(key: ApiKey) -> Caller:
+    """Who asks with this key."""
+    return Caller(key.tenant, key.id, key.scopes, key.key_prefix, key.end, key.rate_per_second)
 
 
 def _digest(secret: str) -> str:
@@ -118,10 +133,17 @@ class _Bucket:
 class Authenticator:
     """Turns an `Authorization` header into a `Caller`."""
 
-    def __init__(self, table: KeyTable, shed: Callable[[str], None] = lambda reason: None) -> None:
-        """`shed` is told of each request that was refused because there were too many."""
+    def __init__(
+        self,
+        table: KeyReader,
+        shed: Callable[[str], None] = lambda reason: None,
+        used: Callable[[ApiKey, int], None] = lambda key, now: None,
+    ) -> None:
+        """`shed` is told of each request that was refused because there were too many, `used` of
+        each key that was accepted, and when (epoch milliseconds)."""
         self._table = table
         self._shed = shed
+        self._used = used
         self._unknown = _Bucket(UNKNOWN_PER_SECOND, UNKNOWN_BURST)
         self._found = _Cache(FOUND_SECONDS)
         # Apart, so that guessed ids cannot push out real ones.
@@ -139,6 +161,7 @@ class Authenticator:
             verified_key, caller = verified
             # Only as long as the record is the one that the secret was compared with.
             if self._found.get(verified_key.id)[1] is verified_key and verified_key.valid(now):
+                self._used(verified_key, now)
                 return caller
         key_id, secret = _credentials(authorization)
         known, key = self._found.get(key_id)
@@ -150,8 +173,9 @@ class Authenticator:
             raise Unauthorized("The API key is unknown. Check it, or ask for a new one.")
         if not key.valid(now):
             raise Unauthorized("The API key is expired or revoked. Ask for a new one.")
-        caller = Caller(key.tenant, key.id, key.scopes)
+        caller = caller_of(key)
         self._remember(authorization, key, caller)
+        self._used(key, now)
         return caller
 
     def _remember(self, authorization: str | None, key: ApiKey, caller: Caller) -> None:

@@ -207,6 +207,9 @@ class Restorer(Verifier):
         same = await there.read_key(key.id) if there else None
         if same is not None:
             revoked_at = same.revoked_at
+            if same.ends_at is not None and key.ends_at is None:
+                # It was rotated later. What it was rotated to is lost, but it must not live on.
+                revoked_at = revoked_at or same.ends_at
         elif key.created_at < self._restore_options.revoke_created_before:
             revoked_at = self._clock()
         elif self._restore_options.keep_keys:

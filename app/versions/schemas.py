@@ -10,7 +10,8 @@ from app.clock import format_timestamp
 from app.documents.fields import MAX_CONTENT_TYPE
 from app.documents.listing import MAX_LIMIT
 from app.documents.models import Document, Version
-from app.documents.schemas import AUTHOR_PATTERN, ByteCount, ChecksumModel, Cursor, Hex, Time
+from app.documents.schemas import ByteCount, ChecksumModel, Cursor, Hex, Time
+from app.records import CALLER_PATTERN
 
 
 class VersionModel(BaseModel):
@@ -27,7 +28,7 @@ class VersionModel(BaseModel):
     content_etag: str = Field(pattern='^"[^"]+"$', description="the ETag of its /content")
     created_at: Time
     created_by: str = Field(
-        pattern=f"^{AUTHOR_PATTERN}$", description="the id of the API key that put them there"
+        pattern=f"^{CALLER_PATTERN}$", description="the id of the API key that put them there"
     )
 
 

@@ -97,6 +97,12 @@ class Metrics:
             ("reason",),
             registry=self.registry,
         )
+        self._issuers = Counter(
+            "strongroom_oidc_refreshes",
+            "Requests for the keys of an issuer of tokens, by what came of them",
+            ("result",),
+            registry=self.registry,
+        )
         self._aws = _Durations(
             "strongroom_aws_call_duration_seconds",
             "One attempt of a call to AWS",
@@ -117,6 +123,9 @@ class Metrics:
 
     def injected(self, kind: str) -> None:
         self._injected.labels(kind).inc()
+
+    def issuer_asked(self, result: str) -> None:
+        self._issuers.labels(result).inc()
 
     def cut_off(self, reason: str) -> None:
         self._cut.labels(reason).inc()

@@ -31,6 +31,8 @@ _AUTHENTICATED: tuple[type[Problem], ...] = (
     problems.RateLimited,
     problems.Overloaded,
     problems.BackendUnavailable,
+    problems.IssuerUnavailable,
+    problems.NoTenant,
 )
 _SCOPED: tuple[type[Problem], ...] = (problems.Forbidden,)
 
@@ -149,7 +151,8 @@ def build(
                     "bearerFormat": "sr_<id>_<secret>",
                     "description": (
                         "An API key. A revoked one is refused within 10 seconds, a new one "
-                        "accepted within 2."
+                        "accepted within 2. Where the platform has named issuers, also a JSON Web "
+                        "Token of OpenID Connect."
                     ),
                 }
             },
@@ -228,9 +231,13 @@ def _problem_responses(route: Route) -> Json:
 
 
 def _problem_response(route: Route, status: int, kinds: list[type[Problem]]) -> Json:
+    headers = _PROBLEM_HEADERS.get(status, {})
+    if "Retry-After" in headers:
+        always = all(kind.retry_seconds is not None for kind in kinds)
+        headers = {**headers, "Retry-After": {**headers["Retry-After"], "required": always}}
     response: Json = {
         "description": " ".join(f"`{kind.slug}`: {kind.meaning}" for kind in kinds),
-        "headers": _PROBLEM_HEADERS.get(status, {}),
+        "headers": headers,
     }
     if route.method != "HEAD":
         schema = {"$ref": _REF.format(model="Problem")}
@@ -307,6 +314,12 @@ def _problem_schema() -> Json:
                 "description": "`too-large`: the most bytes",
             },
             "scope": {**text, "description": "`insufficient-scope`: what the key lacks"},
+            "beyond": {
+                "type": "array",
+                "items": text,
+                "description": "`beyond-own-rights`: in what the key would exceed the caller",
+            },
+            "id": {**text, "description": "`secret-already-shown`: the API key that was made"},
             "away": {
                 "type": "array",
                 "items": text,

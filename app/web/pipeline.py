@@ -107,7 +107,7 @@ class RequestPipeline:
             self._admit(connection)
             deadline.start(self._deadline_seconds)
             context.caller = await self._authenticate(context.header("authorization"))
-            if self._rate_limit.enabled:
+            if self._rate_limit.enabled or context.caller.rate_per_second is not None:
                 self._count(context)
             if route.scope != ANY_SCOPE and route.scope not in context.caller.scopes:
                 raise problems.Forbidden(route.scope)
@@ -124,9 +124,10 @@ class RequestPipeline:
         self._load.enter(connection)
 
     def _count(self, context: RequestContext) -> None:
-        """Hold the key to its rate. Every answer from here on tells what is left of it."""
+        """Hold the caller to its rate. Every answer from here on tells what is left of it."""
+        caller = context.caller
         try:
-            allowance = self._rate_limit.acquire(context.caller.key_id)
+            allowance = self._rate_limit.acquire(caller.key_id, caller.rate_per_second)
         except problems.RateLimited:
             self._metrics.shed("rate")
             raise

@@ -18,6 +18,7 @@ from app.web.metrics import CONTENT_TYPE, Metrics
 from app.web.openapi import condition, header, json_content, matching, parameter
 from app.web.pipeline import RequestPipeline
 from app.web.publication import Publication
+from app.web.rate_limit import rate_of
 from app.web.readiness import Readiness
 from app.web.route import ANY_SCOPE, Route
 
@@ -98,7 +99,11 @@ class SystemRoutes:
         return Response(self._metrics.render(), 200, None, CONTENT_TYPE)
 
     async def limits(self, context: RequestContext) -> Response:
-        return json_response(self._limits)
+        rate = context.caller.rate_per_second
+        if rate is None:
+            return json_response(self._limits)
+        own = {"rate_limit_per_second": rate, "rate_limit_burst": rate_of(rate).burst}
+        return json_response(self._limits | own)
 
     async def openapi(self, context: RequestContext) -> Response:
         return self._published["openapi"].response(context)

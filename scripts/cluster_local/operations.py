@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from app.records import SCOPES
 from scripts.cluster_local import host, image, prometheus
 from scripts.cluster_local.aws import ADDRESS, Aws
 from scripts.cluster_local.errors import ClusterError
@@ -32,12 +33,11 @@ from scripts.cluster_local.shell import run, until
 WORKLOAD = "rollout/strongroom"
 URL = f"http://127.0.0.1:{NODE_PORT}"
 _REFUSED_SECONDS = 45.0
-_SCOPES = ("documents:read", "documents:write", "shares:write", "keys:admin")
 # Variable in the env file: tenant, scopes.
 _KEYS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "STRONGROOM_API_KEY": ("acme", _SCOPES),
+    "STRONGROOM_API_KEY": ("acme", SCOPES),
     "STRONGROOM_API_KEY_READ": ("acme", ("documents:read",)),
-    "STRONGROOM_API_KEY_2": ("globex", _SCOPES),
+    "STRONGROOM_API_KEY_2": ("globex", SCOPES),
 }
 # Of the load that releases are judged by: a tenant of its own, and not in the env file.
 _SMOKE = "smoke"

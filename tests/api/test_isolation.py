@@ -22,6 +22,7 @@ from urllib.parse import quote, urlsplit
 import boto3
 import pytest
 
+from app.records import SCOPES
 from tests.support.engines import Engine
 from tests.support.service import Answer, Service, command, new_key, running
 
@@ -47,6 +48,7 @@ class Owned:
     content: bytes
     marker: str
     key: str  # an Idempotency-Key under which the owner has written
+    kid: str  # the id of an API key of the owner's that nobody uses
 
     @property
     def id(self) -> str:
@@ -71,6 +73,7 @@ class Owned:
             self.document["sha256"],
             self.document["created_by"],
             digest,
+            self.kid,
         ]
 
 
@@ -88,7 +91,9 @@ def own(service: Service, state: str, **headers: str) -> Owned:
         Idempotency_Key=key,
         **headers,
     )
-    return Owned(state, document, content, marker, key)
+    unused = {"name": marker, "scopes": ["documents:read"]}
+    kid = service.request("POST", "/v1/keys", unused).json()["id"]
+    return Owned(state, document, content, marker, key, kid)
 
 
 def _expired(service: Service) -> Owned:
@@ -130,6 +135,7 @@ PATH_VALUES: dict[str, tuple[Callable[[Owned], str], str]] = {
     "id": (lambda owned: owned.id, NEVER),
     "key": (lambda owned: owned.name, "k/never"),
     "n": (lambda owned: "1", "1"),
+    "kid": (lambda owned: owned.kid, "0" * 16),
 }
 # What makes something of the caller's own at an address that he chooses: no other has a say in it.
 # tests/api/test_by_key.py has what becomes of two tenants' documents with the same key.
@@ -359,7 +365,7 @@ def test_tenants_of_similar_names_are_strangers_too(
     needs_command_line(service)
     before = seen_by_owner(service, addressed, treasure)
     for name in ("acm", "acme0", "acme-0", "acme-globex", "0"):
-        stranger = Stranger(service, new_key(service.environment, name))
+        stranger = Stranger(service, new_key(service.environment, name, *SCOPES))
         for operation, owned in itertools.product(addressed, treasure):
             real = stranger.ask(operation, operation.path(owned))
             assert real.status == 404, f"{name}: {operation.label}"
@@ -649,7 +655,9 @@ def test_a_key_of_less_power_tells_nothing_either(
 
 def own_by(service: Service, key: str) -> Owned:
     document = service.create(CONTENT, key=key)
-    return Owned("living", document, CONTENT, "", "")
+    unused = {"name": "theirs", "scopes": ["documents:read"]}
+    kid = service.request("POST", "/v1/keys", unused, key=key).json()["id"]
+    return Owned("living", document, CONTENT, "", "", kid)
 
 
 def lesser_key(service: Service, kind: str) -> str:

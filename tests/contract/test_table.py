@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
+import secrets
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -21,6 +23,7 @@ from app.documents.ports import Conflict, Index, IntentClosed, KeyTaken
 from app.idempotency.models import Claim, Settlement, StoredResponse
 from app.idempotency.ports import ClaimLost, ClaimTaken
 from app.keys.models import ApiKey
+from app.keys.ports import KeyChanged, Settled
 from app.maintenance.ports import Released
 from app.maintenance.provision import ProvisionError, _Clients, _provision_table
 from app.records import Tenant, new_write_id
@@ -515,6 +518,112 @@ async def test_keys_are_stored_listed_and_revoked(table: EveryTable) -> None:
     assert revoked == dataclasses.replace(key, revoked_at=5)
     assert await table.revoke_key(key.id, 9) == revoked
     assert await table.revoke_key("b" * 16, 9) is None
+
+
+def an_api_key(first: str, tenant: Tenant = ACME, **further: Any) -> ApiKey:
+    """A key whose id begins so; ids name transactions, of which an engine remembers the names."""
+    key_id = first + secrets.token_hex(8)[len(first) :]
+    plain: dict[str, Any] = {
+        "secret_sha256": hashlib.sha256(key_id.encode()).hexdigest(),
+        "scopes": frozenset({"keys:admin"}),
+        "name": "a key",
+        "created_at": 1,
+    }
+    return ApiKey(id=key_id, tenant=tenant, **{**plain, **further})
+
+
+async def test_a_new_key_settles_its_claim_with_it_or_is_not_there(table: EveryTable) -> None:
+    claim = a_claim("a key's")
+    await table.claim(ACME, claim)
+    made = an_api_key("a", key_prefix="a/", rate_per_second=0.5, created_by="b" * 16)
+    await table.write_key(made, Settled(claim, OUTCOME))
+    assert await table.read_key(made.id) == made
+    with pytest.raises(ClaimTaken) as taken:
+        await table.claim(ACME, a_claim("a key's"))
+    assert taken.value.settled == OUTCOME
+    # The claim is no more its own: nothing is written.
+    other = an_api_key("c")
+    with pytest.raises(ClaimLost):
+        await table.write_key(other, Settled(a_claim("a key's"), OUTCOME))
+    assert await table.read_key(other.id) is None
+    assert await table.list_keys(ACME) == [made]
+
+
+async def test_a_write_of_a_key_that_is_there_is_its_own_write(table: EveryTable) -> None:
+    key = an_api_key("a")
+    await table.write_key(key)
+    await table.write_key(dataclasses.replace(key))
+    assert await table.read_key(key.id) == key
+
+
+async def test_a_rotation_ends_the_old_key_and_makes_the_new_one_together(
+    table: EveryTable,
+) -> None:
+    old, new, later = (an_api_key(letter) for letter in "abc")
+    await table.write_key(old)
+    await table.rotate_key(old, 100, new)
+    ended = dataclasses.replace(old, ends_at=100)
+    assert await table.read_key(old.id) == ended
+    assert await table.read_key(new.id) == new
+    with pytest.raises(KeyChanged):  # it is not what was read any more
+        await table.rotate_key(old, 50, later)
+    assert await table.read_key(later.id) is None
+    await table.rotate_key(ended, 50, later)
+    assert (await table.page_of_keys(ACME, None, 10)).keys == [
+        dataclasses.replace(old, ends_at=50),
+        new,
+        later,
+    ]
+
+
+async def test_a_key_is_deleted_once_and_then_neither_rotated_nor_deleted(
+    table: EveryTable,
+) -> None:
+    key, other = an_api_key("a"), an_api_key("b")
+    await table.write_key(key)
+    w, x, y = (new_write_id() for _ in range(3))
+    with pytest.raises(KeyChanged):  # another tenant's hand
+        await table.delete_key(dataclasses.replace(key, tenant=GLOBEX), y, 9)
+    assert await table.read_key(key.id) == key
+    await table.delete_key(key, w, 7)
+    await table.delete_key(key, w, 7)  # the same write once more
+    deleted = dataclasses.replace(key, revoked_at=7)
+    assert await table.read_key(key.id) == deleted
+    with pytest.raises(KeyChanged):
+        await table.delete_key(key, x, 9)
+    with pytest.raises(KeyChanged):
+        await table.rotate_key(key, 9, other)
+    assert await table.read_key(other.id) is None
+    assert await table.read_key(key.id) == deleted
+
+
+async def test_the_use_of_a_key_moves_forward_alone(table: EveryTable) -> None:
+    key = an_api_key("a")
+    await table.write_key(key)
+    for hour, known in ((3_600_000, 3_600_000), (0, 3_600_000), (7_200_000, 7_200_000)):
+        await table.touch_key(key.id, hour)
+        found = await table.read_key(key.id)
+        assert found is not None
+        assert found.last_used_at == known
+    await table.touch_key("z", 1)
+    assert await table.read_key("z") is None
+
+
+async def test_keys_are_listed_in_pages_by_their_ids(table: EveryTable) -> None:
+    keys = [an_api_key(str(number)) for number in range(5)]
+    for key in reversed(keys):
+        await table.write_key(key)
+    await table.write_key(an_api_key("9", GLOBEX))
+    found: list[ApiKey] = []
+    after = None
+    for _ in range(3):
+        page = await table.page_of_keys(ACME, after, 2)
+        found += page.keys
+        after = page.position
+    assert found == keys
+    assert after is None
+    exactly = await table.page_of_keys(ACME, None, 5)
+    assert (exactly.keys, exactly.position) == (keys, None)
 
 
 async def test_provisioning_again_changes_nothing_and_refuses_another_table(

@@ -189,8 +189,18 @@ def test_a_claim_and_the_answer_it_was_settled_with_are_read_as_they_were_writte
     )
 
 
-@pytest.mark.parametrize("moments", [{}, {"expires_at": 32, "revoked_at": 33}], ids=str)
-def test_an_api_key_is_read_as_it_was_written(moments: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "further",
+    [
+        {},
+        {"expires_at": 32, "revoked_at": 33},
+        {"ends_at": 34, "last_used_at": 35, "created_by": "oidc:0123456789abcdef"},
+        {"key_prefix": "a/é", "rate_per_second": 0.25},
+        {"rate_per_second": 7},
+    ],
+    ids=str,
+)
+def test_an_api_key_is_read_as_it_was_written(further: dict[str, Any]) -> None:
     key = ApiKey(
         id="key-1",
         tenant=ACME,
@@ -198,9 +208,25 @@ def test_an_api_key_is_read_as_it_was_written(moments: dict[str, int]) -> None:
         scopes=frozenset({"documents:read", "keys:admin"}),
         name="a note",
         created_at=31,
-        **moments,
+        **further,
     )
-    assert keys.api_key(keys.api_key_item(key)) == key
+    item = keys.api_key_item(key)
+    assert keys.api_key(item) == key
+    assert item["format"] == number(1)
+
+
+def test_an_api_key_of_an_earlier_release_has_no_limits_of_its_own() -> None:
+    key = ApiKey(
+        id="key-1",
+        tenant=ACME,
+        secret_sha256="e" * 64,
+        scopes=frozenset({"documents:read"}),
+        name="",
+        created_at=31,
+    )
+    item = keys.api_key_item(key)
+    del item["format"]
+    assert keys.api_key(item) == key
 
 
 def test_a_usage_counter_is_read_as_it_is_kept() -> None:

@@ -9,6 +9,7 @@ import http.client
 import json
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,7 +95,8 @@ class Operation:
     """`prepare` gives what `act` works on. `states` are those before and after: what the case's
     documents must be if the answer was a refusal, and if it was a success.
 
-    `accepted` are the statuses of success; `keyed` operations carry an Idempotency-Key.
+    `accepted` are the statuses of success; `keyed` operations carry an Idempotency-Key. What is
+    `shown_once` is not told again, but that it was. `look` says what the case has brought about.
     """
 
     name: str
@@ -105,6 +107,35 @@ class Operation:
     accepted: frozenset[int] = frozenset({200, 201, 204})
     refused: frozenset[int] = frozenset()  # definite refusals that are right without a fault
     keyed: bool = True
+    shown_once: bool = False
+    look: Callable[[Client], list[State]] = field(default=lambda client: state_of(client))
+
+
+def keys_of(client: Client) -> list[State]:
+    """How many API keys the case has made, by whether they end."""
+    cursor, ends = "", Counter[bool]()
+    while True:
+        answer = client.call("GET", f"/v1/keys?limit=200{cursor}")
+        assert answer.status == 200, answer
+        named = [key for key in answer.json()["items"] if key["name"] == client.tag]
+        ends.update(key["expires_at"] is not None for key in named)
+        if answer.json()["next_cursor"] is None:
+            return [_keys(ends[False], ends[True])] if ends else []
+        cursor = f"&cursor={answer.json()['next_cursor']}"
+
+
+def _keys(alive: int, ending: int = 0) -> State:
+    return {"alive": alive, "ending": ending}
+
+
+def _make_key(client: Client, path: str, sent: dict[str, str]) -> Answer:
+    return client.call("POST", "/v1/keys", {"name": client.tag, "scopes": ["documents:read"]}, sent)
+
+
+def _key_made(client: Client) -> str:
+    answer = _make_key(client, "", {})
+    assert answer.status == 201, answer
+    return f"/v1/keys/{answer.json()['id']}"
 
 
 def state_of(client: Client) -> list[State]:
@@ -407,6 +438,39 @@ OPERATIONS = (
         _document(),
         _document(),
         keyed=False,
+    ),
+    Operation("key-create", _nothing, _make_key, _NONE, _keys(1), shown_once=True, look=keys_of),
+    Operation(
+        "key-create-unkeyed", _nothing, _make_key, _NONE, _keys(1), keyed=False, look=keys_of
+    ),
+    Operation(
+        "key-rotate",
+        _key_made,
+        _call("POST", "/rotate", {"overlap_seconds": 3600}),
+        _keys(1),
+        _keys(1, 1),
+        shown_once=True,
+        look=keys_of,
+    ),
+    Operation("key-delete", _key_made, _call("DELETE"), _keys(1), _NONE, look=keys_of),
+    Operation(
+        "key-delete-unkeyed",
+        _key_made,
+        _call("DELETE"),
+        _keys(1),
+        _NONE,
+        keyed=False,
+        look=keys_of,
+    ),
+    Operation("key-read", _key_made, _call("GET"), _keys(1), _keys(1), keyed=False, look=keys_of),
+    Operation(
+        "key-list",
+        _key_made,
+        lambda client, path, sent: client.call("GET", "/v1/keys?limit=5", None, sent),
+        _keys(1),
+        _keys(1),
+        keyed=False,
+        look=keys_of,
     ),
 )
 

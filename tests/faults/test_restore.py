@@ -17,6 +17,7 @@ import pytest
 
 from app import bootstrap
 from app.documents.models import Intent
+from app.keys.administration import rotation
 from app.maintenance.ports import OpenIntent
 from app.maintenance.restore import Restoration, RestoreOptions, Restorer
 from app.maintenance.verify import Verification
@@ -393,6 +394,16 @@ def test_keys_are_revoked_where_a_table_that_still_stands_says_so(
     world.with_backends(revoke)
     new = restored(backup)
 
+    state = restore_beside(new, world)
+    assert (state.keys_revoked, state.findings) == (1, [])
+    old_key = next(i for i in world.items("K#") if i["PK"]["S"] == f"K#{identifier}")
+    new_key = next(i for i in new.items("K#") if i["PK"]["S"] == f"K#{identifier}")
+    assert new_key == old_key
+
+
+def restore_beside(new: World, world: World) -> Restoration:
+    """A restore that asks the table that still stands for its keys."""
+
     async def work(backends: bootstrap.Backends) -> Restoration:
         restore_options = RestoreOptions(keys_elsewhere=backends.other_keys(world.name))
         restorer = Restorer(
@@ -401,11 +412,26 @@ def test_keys_are_revoked_where_a_table_that_still_stands_says_so(
         await restorer.run()
         return restorer.state
 
-    state = new.with_backends(work)
+    return new.with_backends(work)
+
+
+def test_a_key_that_was_rotated_since_does_not_live_on(world: World, client: Client) -> None:
+    [secret] = world.new_keys(["leaky"])
+    backup = Backup(world)
+    ends_at = now_ms() + DAY_MS
+
+    async def rotate(backends: bootstrap.Backends) -> None:
+        old = await backends.keys.read_key(secret.split("_")[1])
+        assert old is not None
+        issued, _ = rotation(old, DAY_MS, None, now_ms())
+        await backends.keys.rotate_key(old, ends_at, issued.key)
+
+    world.with_backends(rotate)
+    new = restored(backup)
+    state = restore_beside(new, world)
     assert (state.keys_revoked, state.findings) == (1, [])
-    old_key = next(i for i in world.items("K#") if i["PK"]["S"] == f"K#{identifier}")
-    new_key = next(i for i in new.items("K#") if i["PK"]["S"] == f"K#{identifier}")
-    assert new_key == old_key
+    [ended] = [i for i in new.items("K#") if i["tenant"]["S"] == "leaky"]
+    assert ended["revoked_at"]["N"] == str(ends_at)
 
 
 def test_keys_of_before_a_moment_are_revoked(world: World, client: Client) -> None:

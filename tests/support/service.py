@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from app.records import SCOPES
 from tests.support.engines import Engine, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -243,7 +244,7 @@ def running(
     if provision:
         # A bucket that is elsewhere (AWS_ENDPOINT_URL_S3) has been made by the caller.
         command(environment | {"AWS_ENDPOINT_URL_S3": engine.url}, "provision")
-        wanted = [("acme",), ("acme", "documents:read"), ("globex",)]
+        wanted = [("acme", *SCOPES), ("acme", "documents:read"), ("globex", *SCOPES)]
         with ThreadPoolExecutor() as pool:
             keys = list(pool.map(lambda arguments: new_key(environment, *arguments), wanted))
     with start(environment, (keys[0], keys[1], keys[2]), log, module) as service:

@@ -78,3 +78,23 @@ def test_many_keys_take_bounded_memory() -> None:
 
 def test_zero_is_no_limit() -> None:
     assert not RateLimit(0, 1).enabled
+
+
+def test_a_key_with_a_rate_of_its_own_goes_by_that() -> None:
+    clock = Clock()
+    for limit in (RateLimit(1, 1, clock=clock), RateLimit(0, 1, clock=clock)):
+        for _ in range(3):
+            assert limit.acquire("own", 3).policy == '"default";q=3;w=1'
+        with pytest.raises(RateLimited) as refused:
+            limit.acquire("own", 3)
+        assert refused.value.headers["RateLimit-Policy"] == '"default";q=3;w=1'
+        assert refused.value.headers["Retry-After"] == "1"
+        limit.acquire("slow", 0.25)
+        with pytest.raises(RateLimited) as refused:
+            limit.acquire("slow", 0.25)
+        assert refused.value.headers["Retry-After"] == "4"
+
+
+def test_nothing_can_be_acquired_where_there_is_no_limit() -> None:
+    with pytest.raises(ValueError, match="nothing limits"):
+        RateLimit(0, 1).acquire("a")
