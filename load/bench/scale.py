@@ -52,7 +52,7 @@ _PAGE = 5  # as many as the smallest tenant has at least
 _TIMES = 300
 _BATCH = 25
 _TAG = "scale"
-# Half of the documents are under one prefix, and half in folders of five. The smallest tenant has one
+# Half of the documents are under one prefix, half in folders of five. The smallest tenant has one
 # folder, too few to fill a page.
 _SMALLEST = {"list folders": 1_000}
 CALLS = {
