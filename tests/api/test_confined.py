@@ -181,10 +181,10 @@ def test_nothing_is_made_or_moved_outside(service: Service, confined: str, folde
     made = put(service, confined, f"{folder}/in/a")
     assert made.status == 201
     path = f"/v1/documents/{made.json()['id']}"
-    for key in (None, f"{folder}/out/moved"):
-        refused(ask(service, confined, "PATCH", path, {"key": key}))
-        refused(ask(service, confined, "POST", path + "/copy", {"key": key}))
-        moving = {"operations": [{"move": made.json()["id"], "key": key}]}
+    for target in (None, f"{folder}/out/moved"):
+        refused(ask(service, confined, "PATCH", path, {"key": target}))
+        refused(ask(service, confined, "POST", path + "/copy", {"key": target}))
+        moving = {"operations": [{"move": made.json()["id"], "key": target}]}
         batch = ask(service, confined, "POST", "/v1/documents/batch", moving)
         assert [result["status"] for result in batch.json()["results"]] == [403]
     assert ask(service, confined, "GET", path).json() == made.json()
