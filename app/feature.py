@@ -16,6 +16,8 @@ from app.records import Tenant
 from app.settings import Settings
 from app.storage.objects import ObjectStore
 from app.tasks import Tasks
+from app.tenants.ports import KnownTenants
+from app.usage.ports import Quotas
 from app.web.route import Route
 
 
@@ -33,6 +35,8 @@ class Parts:
     tasks: Tasks
     idempotency: Idempotency
     documents: DocumentTable
+    tenants: KnownTenants
+    quotas: Quotas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

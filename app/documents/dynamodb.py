@@ -237,7 +237,8 @@ class DynamoDocuments(Table):
         return {"TableName": self._table, "Item": {**key, **attributes}}
 
     def _count(self, tenant: Tenant, change: Change, token: str) -> Item:
-        return count(self._table, tenant, token, change.after.size, 0 if change.before else 1)
+        new = 0 if change.before else 1
+        return count(self._table, tenant, token, bytes=change.after.size, documents=new, versions=1)
 
     async def versions(self, tenant: Tenant, document_id: str) -> list[Version]:
         query = {

@@ -20,6 +20,7 @@ def _api(parts: Parts) -> Api:
         DynamoIdempotency(parts.client, parts.table),
         parts.objects,
         parts.tasks,
+        parts.quotas,
         document_ids=DocumentIds(settings.list_shards),
         retention_ms=settings.deleted_retention_days * _DAY_MS,
         deadline_seconds=settings.request_deadline_seconds,

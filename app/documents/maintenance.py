@@ -66,7 +66,8 @@ class DocumentMaintenance(DynamoDocuments):
         key = items.version_key(tenant, document_id, version.number)
 
         def writes(token: str) -> list[Item]:
-            return [self._delete(key), count(self._table, tenant, token, -version.size, 0)]
+            gone = count(self._table, tenant, token, bytes=-version.size, versions=-1)
+            return [self._delete(key), gone]
 
         return await self._purge(writes)
 
@@ -78,7 +79,8 @@ class DocumentMaintenance(DynamoDocuments):
                 {"Delete": {"TableName": self._table, "Key": entry}}
                 for _, entry in sorted(entries(tenant, document).items())
             ]
-            return [self._delete(key), count(self._table, tenant, token, 0, -1), *unlisted]
+            gone = count(self._table, tenant, token, documents=-1)
+            return [self._delete(key), gone, *unlisted]
 
         return await self._purge(writes)
 

@@ -312,7 +312,12 @@ _WRITE_PROBLEMS = (
     problems.Contended,
 )
 _BODY_PROBLEMS = (problems.IncompleteBody, problems.TooLarge)
-_UPLOAD_PROBLEMS = (*_BODY_PROBLEMS, problems.BadDigest, problems.UnsupportedMediaType)
+_UPLOAD_PROBLEMS = (
+    *_BODY_PROBLEMS,
+    problems.BadDigest,
+    problems.QuotaExceeded,
+    problems.UnsupportedMediaType,
+)
 _CHANGE_PROBLEMS = (problems.NotFound, problems.PreconditionFailed, *_WRITE_PROBLEMS)
 
 
@@ -339,6 +344,7 @@ def _collection(handlers: DocumentRoutes) -> list[Route]:
             request_body=_BYTES_BODY,
             responses={"201": _document_response("The document", _REVISION_TAG, location=True)},
             problems=(*_WRITE_PROBLEMS, *_UPLOAD_PROBLEMS),
+            takes_bytes=True,
         ),
         Route(
             name="listDocuments",
@@ -529,5 +535,6 @@ def _content(handlers: DocumentRoutes) -> list[Route]:
                 "204": _unseen(_CONTENT_TAG),
             },
             problems=(*_CHANGE_PROBLEMS, *_UPLOAD_PROBLEMS),
+            takes_bytes=True,
         ),
     ]

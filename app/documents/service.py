@@ -8,7 +8,7 @@ import hashlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -32,6 +32,7 @@ from app.storage import deadline
 from app.storage.errors import ObjectMissing, OutcomeUnknown, Refused, StorageError, Unavailable
 from app.storage.objects import ObjectStore, StoredObject
 from app.tasks import Tasks
+from app.usage.ports import Quotas, Room
 
 log = logging.getLogger("strongroom.documents")
 
@@ -74,6 +75,7 @@ class PendingUpload:
     """Bytes that are about to arrive in the bucket, and whether some may do so unseen."""
 
     intent: Intent
+    room: Room
     unconfirmed: bool = False
 
     def mark_unconfirmed(self) -> None:
@@ -94,6 +96,7 @@ class Documents:
         idempotency: IdempotencyTable,
         objects: ObjectStore,
         tasks: Tasks,
+        quotas: Quotas,
         *,
         document_ids: ids.DocumentIds,
         retention_ms: int,
@@ -103,6 +106,7 @@ class Documents:
         self._idempotency = idempotency
         self._objects = objects
         self._tasks = tasks
+        self._quotas = quotas
         self._ids = document_ids
         self._retention_ms = retention_ms
         self._deadline_seconds = deadline_seconds
@@ -182,7 +186,9 @@ class Documents:
         attempt: IdempotentRequest[Document] | None,
     ) -> Document:
         document_id = self._ids.new()
-        pending, stored = await self._receive(caller.tenant, document_id, upload, attempt)
+        pending, stored = await self._receive(
+            caller.tenant, document_id, upload, attempt, new_documents=1
+        )
         created = ids.millisecond(document_id)
         write_id = new_write_id()
         document = Document(
@@ -205,7 +211,7 @@ class Documents:
         commit = self._commit(
             caller, write_id, None, document, pending.intent, attempt, stored.sha256
         )
-        await self._tasks.shielded(self._commit_bytes(caller, pending, commit))
+        await self._tasks.shielded(self._commit_bytes(caller, pending, stored.size, commit))
         return document
 
     async def replace(
@@ -239,7 +245,7 @@ class Documents:
         commit = self._change(
             caller, document_id, decide, attempt, intent=pending.intent, body_sha256=stored.sha256
         )
-        return await self._tasks.shielded(self._commit_bytes(caller, pending, commit))
+        return await self._tasks.shielded(self._commit_bytes(caller, pending, stored.size, commit))
 
     async def patch(
         self,
@@ -369,10 +375,28 @@ class Documents:
         document_id: str,
         upload: Upload,
         attempt: IdempotentRequest[Document] | None,
+        *,
+        new_documents: int = 0,
+    ) -> tuple[PendingUpload, StoredObject]:
+        """Set room aside for the bytes, then receive them."""
+        room = await self._quotas.reserve(tenant, bytes=upload.length, documents=new_documents)
+        try:
+            return await self._store(tenant, document_id, upload, attempt, room)
+        except BaseException:
+            room.release()
+            raise
+
+    async def _store(
+        self,
+        tenant: Tenant,
+        document_id: str,
+        upload: Upload,
+        attempt: IdempotentRequest[Document] | None,
+        room: Room,
     ) -> tuple[PendingUpload, StoredObject]:
         """Announce the bytes, store them, compare their digest. On any failure they are removed."""
         intent = Intent(new_write_id(), document_id, now_ms() + INTENT_SECONDS * 1000)
-        pending = PendingUpload(intent)
+        pending = PendingUpload(intent, room)
         try:
             await self._table.open_intent(tenant, intent)
         except OutcomeUnknown as unknown:  # of the intent, not of what the client asked for
@@ -383,7 +407,10 @@ class Documents:
         heartbeat = _Heartbeat(lambda: self._renew_leases(tenant, intent, attempt, begun))
         try:
             stored = await self._objects.put(
-                key, upload.body, length=upload.length, unconfirmed=pending.mark_unconfirmed
+                key,
+                room.metered(upload.body),
+                length=upload.length,
+                unconfirmed=pending.mark_unconfirmed,
             )
             if upload.sha256 is not None and stored.sha256 != upload.sha256.hex():
                 raise BadDigest(
@@ -423,11 +450,11 @@ class Documents:
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def _commit_bytes(
-        self, caller: Caller, pending: PendingUpload, commit: Awaitable[T]
+        self, caller: Caller, pending: PendingUpload, size: int, commit: Coroutine[Any, Any, T]
     ) -> T:
         """Commit what has been stored; if that is refused, remove the bytes."""
         try:
-            result = await commit
+            result = await pending.room.commit(size, commit)
         except OutcomeUnknown:
             raise  # the sweeper finds out: the intent is gone if the commit happened
         except (Refused, Unavailable, Problem) as refused:

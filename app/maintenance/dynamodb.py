@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Sequence
 
 import orjson
 
-from app.aws.attributes import DUE_BUCKETS, Item, number
+from app.aws.attributes import DUE_BUCKETS, Item, number, text
 from app.aws.dynamodb import DynamoDB
 from app.documents.maintenance import DocumentMaintenance
 from app.idempotency.dynamodb import DynamoIdempotency
 from app.keys.dynamodb import DynamoKeys
-from app.maintenance.ports import Found, ItemKind
+from app.maintenance.ports import Found, ItemKind, Owned
 from app.records import Tenant
 from app.usage.dynamodb import DynamoUsage
 
@@ -29,7 +29,7 @@ class DynamoMaintenance(DocumentMaintenance, DynamoIdempotency, DynamoKeys, Dyna
         super().__init__(client, table, shards)
         self._kinds = kinds
 
-    async def due(self, now: int) -> AsyncIterator[str | tuple[Tenant, str]]:
+    async def due(self, now: int) -> AsyncIterator[str | tuple[Tenant, str] | Tenant]:
         # In an order of its own, so that sweepers that run at once rarely meet.
         for bucket in random.sample(range(DUE_BUCKETS), DUE_BUCKETS):
             query = {
@@ -52,6 +52,30 @@ class DynamoMaintenance(DocumentMaintenance, DynamoIdempotency, DynamoKeys, Dyna
             records = [record for item in page if (record := self._read(item)) is not None]
             yield records, orjson.dumps(last).decode() if last else None
 
+    async def owned(self, tenant: Tenant) -> AsyncIterator[Owned]:
+        scan: Item = {
+            "TableName": self._table,
+            "ConsistentRead": True,
+            # That of a tenant whose name only begins so is told apart below.
+            "FilterExpression": "begins_with(PK, :items) OR begins_with(PK, :versions) "
+            "OR begins_with(PK, :answers) OR #tenant = :tenant",
+            "ExpressionAttributeNames": {"#tenant": "tenant"},
+            "ExpressionAttributeValues": {
+                ":items": text("T#" + tenant.id),
+                ":versions": text(f"V#{tenant.id}#"),
+                ":answers": text(f"I#{tenant.id}#"),
+                ":tenant": text(tenant.id),
+            },
+        }
+        async for page, _ in self._pages("Scan", scan):
+            for item in page:
+                if owner_of(item) == tenant.id:
+                    yield Owned(item["PK"]["S"], item["SK"]["S"], self._read(item))
+
+    async def remove(self, owned: Owned) -> None:
+        key = {"PK": text(owned.partition), "SK": text(owned.sort)}
+        await self._client.call("DeleteItem", {"TableName": self._table, "Key": key})
+
     def _read(self, item: Item) -> Found | str | None:
         """The record that an item is; None for one that says nothing by itself; its key for one
         that is malformed."""
@@ -65,9 +89,27 @@ class DynamoMaintenance(DocumentMaintenance, DynamoIdempotency, DynamoKeys, Dyna
         return None
 
 
-def _due(item: Item) -> str | tuple[Tenant, str]:
+# Kinds of partition whose key has the tenant's name in its second part.
+_OF_TENANTS = frozenset({"T", "V", "I"})
+
+
+def owner_of(item: Item) -> str | None:
+    """The name of the tenant whose item it is: the second part of its partition's key, or, where
+    that is an identifier, its attribute `tenant`. None for one that is nobody's."""
+    kind, _, rest = item["PK"]["S"].partition("#")
+    if kind in _OF_TENANTS:
+        name: str = rest.partition("#")[0]
+        return name
+    owner = item.get("tenant")
+    return owner["S"] if owner else None
+
+
+def _due(item: Item) -> str | tuple[Tenant, str] | Tenant:
     kind, _, rest = item["PK"]["S"].partition("#")
     if kind == "W":
         write_id: str = rest
         return write_id
-    return Tenant(rest.partition("#")[0]), item["SK"]["S"][2:]
+    tenant = Tenant(rest.partition("#")[0])
+    if item["SK"]["S"].startswith("USAGE#"):
+        return tenant
+    return tenant, item["SK"]["S"][2:]

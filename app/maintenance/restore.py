@@ -30,11 +30,12 @@ from app.keys.models import ApiKey
 from app.keys.ports import KeyTable
 from app.maintenance.at_once import at_once, each
 from app.maintenance.ports import Check, Finding, Found, GivenAnswer, OpenIntent, RestoredTable
+from app.maintenance.recount import Recount, corrected
 from app.maintenance.verify import Save, Verification, Verifier, _name, _readable
 from app.records import Tenant, new_write_id
 from app.storage.errors import ObjectMissing, ObjectUnreadable
 from app.storage.objects import ObjectHistory, ObjectVersion
-from app.usage.models import Usage
+from app.usage.models import Usage, total
 
 _COMPLETED = frozenset({"version-missing", "entry-missing"})
 _NOT_SO = frozenset({"bytes-missing", "size-differs", "checksum-differs"})
@@ -59,7 +60,8 @@ class Restoration(Verification):
     deletions_postponed: int = 0
     counters_corrected: int = 0
     purged_since: int = 0  # versions whose document's time is up, and whose bytes are gone
-    # By tenant: bytes and documents that are held; and by what its counters can be known again.
+    # By tenant: bytes, documents and versions that are held; and by what its counters can be known
+    # again.
     held: dict[str, list[int]] = field(default_factory=dict)
     counted: dict[str, int] = field(default_factory=dict)
 
@@ -123,6 +125,7 @@ class Restorer(Verifier):
         self._restore_options = restore_options or RestoreOptions()
         self._restored_to = restored_to
         self._dry_run = dry_run
+        self._recount = Recount(self.state.held)
         if restored_to is not None:
             self.state.restored_to = _when(restored_to)
 
@@ -337,12 +340,7 @@ class Restorer(Verifier):
     # --- usage ------------------------------------------------------------------------------
 
     async def _record(self, record: Found | str) -> None:
-        if isinstance(record, tuple):
-            held = self.state.held.setdefault(record[0].id, [0, 0])
-            if len(record) == 3:
-                held[0] += record[2].size
-            else:
-                held[1] += 1
+        self._recount.add(record)
         await super()._record(record)
 
     async def _usage(self) -> None:
@@ -353,15 +351,12 @@ class Restorer(Verifier):
         """Counters that have not moved since before the table was walked, and do not tell what was
         found there, are wrong. All that changes what is held moves one."""
         counters = await self._table.usage(tenant)
-        held_bytes, held_documents = self.state.held.get(tenant.id, [0, 0])
-        more_bytes = held_bytes - sum(counter.bytes for counter in counters)
-        more_documents = held_documents - sum(counter.documents for counter in counters)
-        if not more_bytes and not more_documents:
+        counted = total(counters)
+        held = replace(self._recount.held(tenant.id), uploads=counted.uploads)
+        if held == counted:
             return
         first = counters[0] if counters else Usage(tenant, 0, 0, 0)
-        right = replace(
-            first, bytes=first.bytes + more_bytes, documents=first.documents + more_documents
-        )
+        right = corrected(first, held - counted)
         if sum(map(_mark, counters)) != self.state.counted.get(tenant.id, 0):
             detail = "the tenant is at work; restore again when it is not"
             self._report([Finding("usage-differs", tenant.id, detail)])
@@ -371,7 +366,8 @@ class Restorer(Verifier):
 
 def _mark(usage: Usage) -> int:
     """Added up over a tenant's counters, it tells whether one of them has moved."""
-    return zlib.crc32(f"{usage.counter} {usage.bytes} {usage.documents}".encode())
+    text = f"{usage.counter} {usage.changes} {usage.bytes} {usage.documents}"
+    return zlib.crc32(text.encode())
 
 
 def _lost(version: Version, finding: Finding) -> str:

@@ -26,13 +26,14 @@ _AT_ONCE = 16
 @dataclass(slots=True)
 class Swept:
     """What a sweep has removed; in a dry run, what it would have. `freed_bytes` are those of
-    purged versions."""
+    purged versions, `days` tenants whose usage of yesterday was recorded."""
 
     intents: int = 0
     documents: int = 0
     versions: int = 0
     freed_bytes: int = 0
     uploads: int = 0
+    days: int = 0
     failed: int = 0
 
 
@@ -53,6 +54,7 @@ class Sweeper:
         self._clock = clock
         self._dry_run = dry_run
         self._purge = purge
+        self._days: set[Tenant] = set()  # of which tenants it has been seen to
         self.report = Swept()
 
     async def run(self) -> Swept:
@@ -62,8 +64,13 @@ class Sweeper:
         await at_once(_AT_ONCE, self._objects.unfinished(), self._upload)
         return self.report
 
-    async def _due(self, due: str | tuple[Tenant, str]) -> None:
+    async def _due(self, due: str | tuple[Tenant, str] | Tenant) -> None:
         # The index lags: what is due is looked at again, consistently.
+        if isinstance(due, Tenant):
+            if due not in self._days:  # one entry for each of its counters
+                self._days.add(due)
+                await self._guarded(self._day(due))
+            return
         await self._guarded(self._intent(due) if isinstance(due, str) else self._document(*due))
 
     async def _upload(self, upload: UnfinishedUpload) -> None:
@@ -102,23 +109,27 @@ class Sweeper:
         document = await self._table.read(tenant, document_id)
         if document is None or not _over(document, self._clock()):
             return
-        versions = await self._table.versions(tenant, document_id)
         if self._dry_run:
+            versions = await self._table.versions(tenant, document_id)
             self.report.documents += 1
             self.report.versions += len(versions)
             self.report.freed_bytes += sum(version.size for version in versions)
             return
+        await self.purge(tenant, document)
+
+    async def purge(self, tenant: Tenant, document: Document) -> None:
+        """Remove a document and all that belongs to it, unless it has changed meanwhile."""
         if not document.purging:
             marked = await self._table.mark_purging(tenant, document)
             if marked is None:
                 return  # restored, or changed, just now
             document = marked
-            # Only now can no further version come.
-            versions = await self._table.versions(tenant, document_id)
+        # Only now can no further version come.
+        versions = await self._table.versions(tenant, document.id)
         for purge in self._purge:
-            await purge(tenant, document_id)
+            await purge(tenant, document.id)
         for version in versions:
-            await self._version(tenant, document_id, version)
+            await self._version(tenant, document.id, version)
         if await self._table.purge_document(tenant, document):
             self.report.documents += 1
 
@@ -127,6 +138,12 @@ class Sweeper:
         if await self._table.purge_version(tenant, document_id, version):
             self.report.versions += 1
             self.report.freed_bytes += version.size
+
+    # --- usage ------------------------------------------------------------------------------
+
+    async def _day(self, tenant: Tenant) -> None:
+        if self._dry_run or await self._table.close_day(tenant, self._clock()):
+            self.report.days += 1
 
     # --- multipart uploads ------------------------------------------------------------------
 

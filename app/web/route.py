@@ -23,7 +23,7 @@ class Route:
     `scope` is what the caller's key must have; None means that no key is asked for, `ANY_SCOPE`
     that any is good enough. `responses`
     are OpenAPI response objects by status, `problems` the errors beside those that every route
-    has.
+    has. One that `takes_bytes` counts among its tenant's uploads while its body is under way.
     """
 
     name: str
@@ -38,3 +38,4 @@ class Route:
     responses: dict[str, dict[str, Any]] = field(default_factory=dict)
     problems: tuple[type[Problem], ...] = ()
     tag: str = "documents"
+    takes_bytes: bool = False
