@@ -139,20 +139,22 @@ class _Account:
     """What this process knows of one tenant's usage.
 
     `used` is the counters' sum as last read, `since` what has been let in to commit after that
-    reading began, or was under way when it did. It is `exact` if none was: what was under way may
-    be in both.
+    reading began, or was under way when it did. It is `exact` if nothing was under way: what was
+    may be in both.
     """
 
     def __init__(self, tenant: Tenant, table: UsageTable, clock: Callable[[], float]) -> None:
         self._tenant = tenant
         self._table = table
         self._clock = clock
+        self._begun = 0  # readings
         self._read_at = -inf
         self._used = NOTHING
         self._exact = False
         self._since = NOTHING
         self._committing = NOTHING
         self._commits = 0
+        self._let_in = 0  # commits, ever
         self.reserved = NOTHING
         self._reading = asyncio.Lock()
         self._open = asyncio.Event()  # commits may begin
@@ -180,13 +182,14 @@ class _Account:
             if not self._open.is_set():
                 await self._open.wait()
             elif self._passes_slack(wanted):
-                await self._read(self._clock(), settled=settled)
+                await self._read(settled=settled)
                 settled = True  # should what was under way alone pass it
             elif await self._fits(record, wanted, NOTHING):
                 break
         self._since += wanted
         self._committing += wanted
         self._commits += 1
+        self._let_in += 1
         self._quiet.clear()
 
     async def carry_out(self, wanted: Held, work: Coroutine[Any, Any, T]) -> T:
@@ -224,23 +227,26 @@ class _Account:
             return True
         if fresh and self._exact:
             raise _exceeded(record, used)
-        await self._read(now, settled=fresh)
+        await self._read(settled=fresh)
         return False
 
-    async def _read(self, asked_at: float, *, settled: bool) -> None:
-        """Read the counters, unless that has been done since `asked_at`. A `settled` reading waits
-        until no commit is under way, and lets none begin meanwhile."""
+    async def _read(self, *, settled: bool) -> None:
+        """Read the counters, unless somebody else begins to while this waits to. A `settled`
+        reading waits until no commit is under way, and lets none begin meanwhile."""
+        begun = self._begun
         async with self._reading:
-            if self._read_at >= asked_at and (self._exact or not settled):
+            if self._begun != begun and (self._exact or not settled):
                 return
             try:
                 if settled:
                     self._open.clear()
                     await self._quiet.wait()
-                read_at, exact = self._clock(), not self._commits
+                self._begun += 1
+                read_at, alone, let_in = self._clock(), not self._commits, self._let_in
                 before, under_way = self._since, self._committing
                 counters = await self._table.usage(self._tenant)
-                self._used, self._read_at, self._exact = total(counters), read_at, exact
+                self._used, self._read_at = total(counters), read_at
+                self._exact = alone and self._let_in == let_in
                 self._since = self._since - before + under_way
             finally:
                 self._open.set()
