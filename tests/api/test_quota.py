@@ -148,5 +148,3 @@ def test_a_refusal_leaves_no_bytes_behind(bounded: Service) -> None:
     report = json.loads(command(bounded.environment, "verify", "--json"))
     assert (report["findings"], report["intents"]) == ([], 0)
     assert report["objects"] == report["versions"]
-
-

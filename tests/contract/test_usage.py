@@ -51,9 +51,7 @@ class Table(DynamoMaintenance, DynamoTenants):
 
 
 @pytest.fixture
-async def table(
-    dynamodb_engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Table]:
+async def table(dynamodb_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Table]:
     engine = dynamodb_engine
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", engine.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", engine.secret_key)

@@ -196,9 +196,11 @@ def _faults(world: World, swept: bool) -> Iterator[str]:
         elif kind == "V":
             versions[f"{rest[0]}/{rest[1]}/{item['content_id']['S']}"] = item
             held[rest[0]]["bytes"] += int(item["size"]["N"])
+            held[rest[0]]["versions"] += 1
         elif kind == "T" and sort.startswith("USAGE#"):
             usage[rest[0]]["bytes"] += int(item["bytes"]["N"])
             usage[rest[0]]["documents"] += int(item["documents"]["N"])
+            usage[rest[0]]["versions"] += int(item["versions"]["N"])
         elif kind == "T" and len(rest) == 2:
             documents[f"{rest[0]}/{sort[2:]}"] = item
             held[rest[0]]["documents"] += 1
@@ -228,7 +230,7 @@ def _faults(world: World, swept: bool) -> Iterator[str]:
     for entry in entries - wanted:
         yield f"entry {entry} leads nowhere"
     for tenant in usage.keys() | held.keys():
-        for name in ("bytes", "documents"):
+        for name in ("bytes", "documents", "versions"):
             if usage[tenant][name] != held[tenant][name]:
                 yield f"usage of {tenant}: {name} {usage[tenant][name]}, held {held[tenant][name]}"
     for key in keys:

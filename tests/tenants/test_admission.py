@@ -52,9 +52,7 @@ class Clock:
         return self.now
 
 
-def gate(
-    clock: Clock | None = None, shed: list[str] | None = None, **records: Any
-) -> Admission:
+def gate(clock: Clock | None = None, shed: list[str] | None = None, **records: Any) -> Admission:
     known = {name: TenantRecord(tenant=Tenant(name), **one) for name, one in records.items()}
     refused: list[str] = [] if shed is None else shed
     return Admission(Tenants(Table(**known)), LIMITS, refused.append, clock=clock or Clock())
