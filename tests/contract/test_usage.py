@@ -181,6 +181,9 @@ async def test_the_first_to_record_a_day_is_right_and_no_change_is_forgotten(
     with monkeypatch.context() as patch:
         patch.setattr(table, "_counters", stale)
         assert await table.close_day(ACME, tomorrow)
+    moved = await table.item(ACME, counters[0]["SK"]["S"])
+    assert moved is not None
+    assert tomorrow < int(moved["due_at"]["N"]) <= tomorrow + DAY_MS
     assert ACME in await due(table, tomorrow + DAY_MS)
     [day] = await table.days(ACME, "9999-12-31", 30)
     await table.close_day(ACME, tomorrow)
