@@ -82,10 +82,15 @@ async def due(table: Table, now: int) -> set[Tenant]:
     return {found async for found in table.due(now) if isinstance(found, Tenant)}
 
 
-async def test_counters_add_up_over_many_writers(table: Table) -> None:
+async def test_counters_add_up_over_many_writers(table: Table, dynamodb_engine: Engine) -> None:
     more = [table.counted(ACME, bytes=7, documents=1, versions=1) for _ in range(40)]
     less = [table.counted(ACME, bytes=-7, versions=-1) for _ in range(10)]
-    await asyncio.gather(*more, *less, table.counted(ACME, uploads=3))
+    writers = [*more, *less, table.counted(ACME, uploads=3)]
+    if dynamodb_engine.name == "moto":  # its transactions are not isolated
+        for writer in writers:
+            await writer
+    else:
+        await asyncio.gather(*writers)
     counters = await table.usage(ACME)
     assert total(counters) == Held(bytes=210, documents=40, versions=30, uploads=3)
     assert sum(counter.changes for counter in counters) == 51
