@@ -17,6 +17,8 @@ from app.records import Tenant
 from app.usage.dynamodb import DynamoUsage
 
 _WALK_PAGE = 200
+# Kinds of partition whose key has the tenant's name in its second part.
+_OF_TENANTS = ("T", "V", "I")
 
 
 class DynamoMaintenance(DocumentMaintenance, DynamoIdempotency, DynamoKeys, DynamoUsage):
@@ -57,14 +59,12 @@ class DynamoMaintenance(DocumentMaintenance, DynamoIdempotency, DynamoKeys, Dyna
             "TableName": self._table,
             "ConsistentRead": True,
             # That of a tenant whose name only begins so is told apart below.
-            "FilterExpression": "begins_with(PK, :items) OR begins_with(PK, :versions) "
-            "OR begins_with(PK, :answers) OR #tenant = :tenant",
+            "FilterExpression": "#tenant = :tenant OR "
+            + " OR ".join(f"begins_with(PK, :{kind})" for kind in _OF_TENANTS),
             "ExpressionAttributeNames": {"#tenant": "tenant"},
             "ExpressionAttributeValues": {
-                ":items": text("T#" + tenant.id),
-                ":versions": text(f"V#{tenant.id}#"),
-                ":answers": text(f"I#{tenant.id}#"),
                 ":tenant": text(tenant.id),
+                **{f":{kind}": text(f"{kind}#{tenant.id}") for kind in _OF_TENANTS},
             },
         }
         async for page, _ in self._pages("Scan", scan):
@@ -87,10 +87,6 @@ class DynamoMaintenance(DocumentMaintenance, DynamoIdempotency, DynamoKeys, Dyna
                     return f"{item['PK'].get('S')} {item['SK'].get('S')}"
                 return record
         return None
-
-
-# Kinds of partition whose key has the tenant's name in its second part.
-_OF_TENANTS = frozenset({"T", "V", "I"})
 
 
 def owner_of(item: Item) -> str | None:
