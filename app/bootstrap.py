@@ -41,6 +41,11 @@ from app.server.protocol import ConnectionState
 from app.server.server import App, Server, ShutdownTimeouts
 from app.settings import Settings
 from app.tasks import Tasks
+from app.tenants.admission import Admission, TenantLimits, told
+from app.tenants.dynamodb import DynamoTenants
+from app.tenants.service import Tenants
+from app.usage.dynamodb import DynamoUsage
+from app.usage.service import TenantQuotas
 from app.web import docs, openapi
 from app.web.app import MAX_HEADER_BYTES, build_app
 from app.web.faults import Faults
@@ -60,6 +65,7 @@ INSTALLED = (
     "idempotency",
     "keys",
     "oidc",
+    "tenants",
     "usage",
     "versions",
 )
@@ -83,6 +89,8 @@ class Backends:
     documents: DynamoDocuments
     idempotency: DynamoIdempotency
     keys: DynamoKeys
+    tenants: DynamoTenants
+    usage: DynamoUsage
     objects: S3ObjectHistory
     maintenance: DynamoMaintenance
     purge: Sequence[Purge]
@@ -127,6 +135,8 @@ async def connect(settings: Settings, metrics: Metrics | None = None) -> AsyncIt
             documents=DynamoDocuments(client, name, shards, versions_kept=settings.versions_kept),
             idempotency=DynamoIdempotency(client, name),
             keys=DynamoKeys(client, name),
+            tenants=DynamoTenants(client, name),
+            usage=DynamoUsage(client, name),
             objects=objects,
             maintenance=DynamoMaintenance(client, name, shards, kinds=kinds),
             purge=purge,
@@ -155,7 +165,17 @@ def limits(settings: Settings) -> dict[str, float | None]:
         "max_requests_in_flight": settings.max_in_flight,
         "rate_limit_per_second": settings.rate_limit_per_second or None,
         "rate_limit_burst": settings.rate_limit_burst if settings.rate_limit_per_second else None,
+        **told(tenant_limits(settings)),
     }
+
+
+def tenant_limits(settings: Settings) -> TenantLimits:
+    """Those of a tenant that has none of its own."""
+    return TenantLimits(
+        rate_per_second=settings.tenant_rate_per_second,
+        uploads=settings.tenant_max_uploads,
+        waiting=settings.tenant_max_waiting,
+    )
 
 
 def _observe(
@@ -245,12 +265,22 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
     watches: list[Callable[[], Coroutine[Any, Any, None]]] = []
     if settings.oidc_issuers:
         authenticate = _by_tokens(settings, authenticate, metrics, watches)
+    tenants = Tenants(backends.tenants)
+    quotas = TenantQuotas(tenants, backends.usage)
+    admission = Admission(tenants, tenant_limits(settings), metrics.shed)
+    metrics.gauge(
+        "strongroom_quota_reserved_bytes",
+        "Bytes on their way of tenants that have a quota",
+        "",
+        {"": lambda: quotas.reserved_bytes},
+    )
     pipeline = RequestPipeline(
         authenticate,
         metrics,
         access_log,
         clients.load,
         RateLimit(settings.rate_limit_per_second, settings.rate_limit_burst),
+        admission,
         max_in_flight=settings.max_in_flight,
         deadline_seconds=settings.request_deadline_seconds,
     )
@@ -267,10 +297,13 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
             backends.idempotency,
             backends.objects,
             tasks,
+            quotas,
             document_ids=DocumentIds(settings.list_shards),
             retention_ms=settings.deleted_retention_days * _DAY_MS,
             deadline_seconds=settings.request_deadline_seconds,
         ),
+        tenants=tenants,
+        quotas=quotas,
     )
     apis = [feature.api(parts) for feature in FEATURES if feature.api]
     every_limit = limits(settings)
@@ -288,6 +321,7 @@ def build(settings: Settings, backends: Backends, metrics: Metrics) -> Service:
         metrics,
         readiness,
         every_limit,
+        admission.told,
         metrics_here=settings.metrics_port is None,
     )
     routes: list[Route] = [route for api in apis for route in api.routes] + system.routes()

@@ -17,6 +17,8 @@ from app.records import Tenant
 from app.settings import Settings
 from app.storage.objects import ObjectStore
 from app.tasks import Tasks
+from app.tenants.ports import KnownTenants
+from app.usage.ports import Quotas
 from app.web.route import Route
 
 
@@ -35,6 +37,8 @@ class Parts:
     idempotency: Idempotency
     documents: DocumentTable
     documents_service: Documents
+    tenants: KnownTenants
+    quotas: Quotas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

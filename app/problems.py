@@ -156,6 +156,19 @@ def _lacking() -> dict[str, str]:
     return {"WWW-Authenticate": 'Bearer realm="strongroom", error="insufficient_scope"'}
 
 
+class TenantSuspended(Problem):
+    """The tenant is suspended, or being removed: whoever runs the service has decided so."""
+
+    slug, status, title = "tenant-suspended", 403, "Tenant suspended"
+
+
+class QuotaExceeded(Problem):
+    """The tenant would hold more than its `quota`; `used` is what it holds. Nothing was stored.
+    What is deleted counts until it is purged."""
+
+    slug, status, title = "quota-exceeded", 403, "Quota exceeded"
+
+
 class NotFound(Problem):
     """There is no such route or document, or it is deleted, expired or not yours."""
 
@@ -280,8 +293,9 @@ class IdempotencyMismatch(Problem):
 
 
 class RateLimited(Problem):
-    """The caller has sent more requests than it may, and `RateLimit` tells what is left; or too
-    many unknown API keys are being tried for this one to be looked up."""
+    """The caller, or its tenant, has sent more requests than it may, and `RateLimit` tells what is
+    left; or its tenant has too many bodies or waiting connections; or too many unknown API keys are
+    being tried for this one to be looked up."""
 
     slug, status, title = "rate-limited", 429, "Too many requests"
     retry_seconds = 1

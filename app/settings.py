@@ -146,6 +146,24 @@ class Settings(BaseSettings):
     rate_limit_burst: int = Field(
         100, ge=1, description="requests that an API key may send at once, if its rate is limited"
     )
+    tenant_rate_per_second: float = Field(
+        1000,
+        ge=0,
+        description="requests per second and tenant on average, by all its keys together, in each "
+        "process, twice as many at once; 0 for no limit; see also 'tenants set-rate'",
+    )
+    tenant_max_uploads: int = Field(
+        200,
+        ge=0,
+        description="request bodies of a tenant that may be under way at once, in each process; "
+        "0 for no limit",
+    )
+    tenant_max_waiting: int = Field(
+        500,
+        ge=0,
+        description="connections of a tenant that may wait at once for their client to send or "
+        "take bytes, in each process; 0 for no limit",
+    )
     aws_max_connections: int = Field(256, ge=4, description="connections to each backend")
     request_deadline_seconds: float = Field(
         10, ge=1, le=50, description="time for all table calls of one request"

@@ -19,7 +19,7 @@ from load import gate, report, server, targets
 from load.compare import Comparison
 from load.distribution import Distribution
 from load.profile import Profile, ProfileError, load_profile
-from load.samples import Run
+from load.samples import NOISE_KEY, Run
 from load.server import NoServer, Server
 from load.targets import Allowed
 from load.verdict import checked, private_key, signed
@@ -43,8 +43,9 @@ def run(options: argparse.Namespace) -> int:
         distribution = _distribution(options, profile.users)
         from load import engine
 
-        with _target(options) as target:
+        with _target(options, profile) as target:
             allowed.check(target.url)
+            _noise_key(profile, target)
             say(f"{profile.name}: {profile.about}")
             say(f"target: {target.url}")
             result = engine.run(
@@ -193,18 +194,28 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def _target(options: argparse.Namespace) -> Iterator[Server]:
+def _target(options: argparse.Namespace, profile: Profile) -> Iterator[Server]:
     """The service that was named, or runs, or is started. Raises `NoServer` and ValueError."""
     if options.url:
         yield _named(options.url, options.key_env)
         return
-    found = server.running()
+    found = None if profile.settings else server.running()
     if found is not None:
         yield found
         return
-    say("no 'make dev' is running: starting a service for this run …")
-    with server.started() as own:
+    say("starting a service for this run …")
+    with server.started(settings=profile.settings) as own:
         yield own
+
+
+def _noise_key(profile: Profile, target: Server) -> None:
+    """Workers of this machine find it in their environment. Raises ValueError."""
+    if profile.noise is None:
+        return
+    if target.other_key:
+        os.environ[NOISE_KEY] = target.other_key
+    if not os.environ.get(NOISE_KEY):
+        raise ValueError(f"no API key for the noise: set {NOISE_KEY}, another tenant's")
 
 
 def _named(url: str, key_env: str) -> Server:

@@ -6,6 +6,7 @@ until an arrival is due, and an arrival that finds no free user is dropped, not 
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections import deque
@@ -24,13 +25,14 @@ from locust.runners import Runner
 from load import operations
 from load.operations import Library, Wrong, judged
 from load.profile import Profile
-from load.samples import ERROR, OK, Sample
+from load.samples import ERROR, NOISE, NOISE_KEY, OK, Sample
 from load.schedule import Arrival, part
 from load.targets import Allowed, TargetRefused
 from load.wire import Answer, Connections
 
 _REPORT_SECONDS = 0.5
 _REASON = 160  # characters
+_NOISY = 16  # its connections, in each worker
 
 
 class Crew:
@@ -81,6 +83,7 @@ class Crew:
         """Serve the schedule, `delay` seconds from now on; then look whether updates were lost."""
         self._start = time.monotonic() + delay
         self.phase = "running"
+        noise = self._noise()
         for arrival in part(self.profile, self.seed, self.index, self.workers):
             wait = arrival.at - self.now()
             if wait > 0:
@@ -88,12 +91,39 @@ class Crew:
             self._hand_over(arrival)
         gevent.sleep(max(0.0, self.profile.seconds - self.now()))
         self._drain()
+        gevent.joinall(noise, timeout=self.profile.timeout_seconds)
+        gevent.killall(noise)
         connections = self.connections()
         operations.lost_updates(Visit(self, connections, Random(0), None))
         connections.close()
         self.phase = "done"
         self.report()
         self._dismiss()
+
+    def _noise(self) -> list[gevent.Greenlet]:
+        """What makes this worker's share of another tenant's requests, by itself."""
+        noise = self.profile.noise
+        if noise is None:
+            return []
+        authorization = f"Bearer {os.environ[NOISE_KEY]}"
+        gap = _NOISY * self.workers / noise.rate
+        starts = [noise.start_seconds + gap * number / _NOISY for number in range(_NOISY)]
+        return [gevent.spawn(self._noisy, at, gap, authorization) for at in starts]
+
+    def _noisy(self, at: float, gap: float, authorization: str) -> None:
+        connections = self.connections()
+        headers = {"Authorization": authorization}
+        while at < self.profile.seconds:
+            gevent.sleep(max(0.0, at - self.now()))
+            sent = self.now()
+            try:
+                answer = connections.request("GET", "/v1/documents?limit=1", headers, b"")
+                status, (outcome, reason) = answer.status, judged(answer, {200}, lambda _: None)
+            except (OSError, HTTPParseError) as error:
+                status, outcome, reason = 0, ERROR, f"no answer: {error!r}"
+            took = round(self.now() - sent, 6)
+            self.record(Sample(NOISE, round(at, 6), took, took, status, 0, outcome, reason))
+            at = max(at + gap, self.now() - gap)
 
     def _hand_over(self, arrival: Arrival) -> None:
         if self._free:

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from load.operations import OPERATIONS
-from load.profile import Profile, Thresholds
-from load.samples import ERROR, SHED, Run, Sample, percentile
+from load.profile import Noise, Profile, Thresholds
+from load.samples import ERROR, NOISE, SHED, Run, Sample, percentile
 
 HELD, MISSED, UNSOUND = 0, 1, 5  # exit codes, see __main__
 
@@ -39,7 +39,7 @@ def judge(profile: Profile, run: Run) -> list[Verdict]:
     for operation in profile.mix:
         for endpoint in OPERATIONS[operation]:
             verdicts += _of_an_endpoint(endpoint, operation, profile.thresholds[endpoint], run)
-    return verdicts
+    return verdicts + (_of_the_noise(profile.noise, run) if profile.noise else [])
 
 
 def exit_code(verdicts: list[Verdict]) -> int:
@@ -98,6 +98,28 @@ def _of_the_run(profile: Profile, run: Run) -> list[Verdict]:
             )
         )
     return verdicts
+
+
+def _of_the_noise(noise: Noise, run: Run) -> list[Verdict]:
+    """That it was refused, and that the others have hardly felt it."""
+    samples = run.of(NOISE)
+    refused = sum(sample.status == 429 for sample in samples) / len(samples) if samples else 0.0
+    alone, beside = (_p99(run, noise.start_seconds, after=after) for after in (False, True))
+    ratio = beside / max(alone, 1e-9)
+    return [
+        _ratio(NOISE, "errors", ERROR, 0.0, samples),
+        Verdict(NOISE, "refused", f">= {noise.refused_ratio:.2%}", f"{refused:.2%}",
+                refused >= noise.refused_ratio, used=_share(noise.refused_ratio, refused)),
+        Verdict(RUN, "p99 beside noise", f"<= x{noise.p99_ratio:g}", f"x{ratio:.2f}",
+                ratio <= noise.p99_ratio, used=ratio / noise.p99_ratio),
+    ]  # fmt: skip
+
+
+def _p99(run: Run, moment: float, *, after: bool) -> float:
+    """Of all that was answered before or after a moment; NaN if nothing was."""
+    answered = [sample for sample in run.measured if sample.outcome != SHED]
+    found = [one.latency for one in answered if (one.intended >= moment) == after]
+    return percentile(sorted(found), 0.99)
 
 
 def _quarter(run: Run, number: int) -> float:

@@ -89,6 +89,15 @@ class Gate(_Strict):
     )
 
 
+class Noise(_Strict):
+    """Another tenant's requests beside the load, more than its limit lets in."""
+
+    start_seconds: float = Field(gt=0, description="until then the load is alone")
+    rate: float = Field(gt=0, le=10_000, description="requests a second")
+    refused_ratio: float = Field(gt=0, le=1, description="that must get 429, at least")
+    p99_ratio: float = Field(gt=1, description="of the load beside it over the load alone")
+
+
 class Profile(_Strict):
     """Everything that a run is made of, but for the target."""
 
@@ -104,6 +113,10 @@ class Profile(_Strict):
     sizes: list[Sizes] = Field(min_length=1)
     gate: Gate
     thresholds: dict[str, Thresholds]
+    noise: Noise | None = None
+    settings: dict[str, str] = Field(
+        default_factory=dict, description="of a service that is started for the run"
+    )
 
     @property
     def seconds(self) -> float:
@@ -125,7 +138,9 @@ class Profile(_Strict):
         stages = [Stage(seconds=seconds, start=rate, end=rate)]
         gate = self.gate.model_copy(update={"min_requests": 1})
         none = {endpoint: Thresholds() for endpoint in self.thresholds}
-        return self.model_copy(update={"stages": stages, "gate": gate, "thresholds": none})
+        return self.model_copy(
+            update={"stages": stages, "gate": gate, "thresholds": none, "noise": None}
+        )
 
     def share(self, operation: str) -> float:
         return self.mix[operation] / sum(self.mix.values())
@@ -152,6 +167,8 @@ class Profile(_Strict):
             )
         for operation in self.mix:
             self._enough_for_percentiles(operation)
+        if self.noise is not None and self.noise.start_seconds >= self.seconds:
+            raise ValueError("noise: start_seconds is after the end")
         return self
 
     def _enough_for_percentiles(self, operation: str) -> None:

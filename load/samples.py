@@ -8,8 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 OK, SHED, ERROR = "ok", "shed", "error"
-# Requests beside the load: documents made before it, and what is looked up after it.
-BESIDE = ("prepare", "verify")
+# Another tenant's requests, meant to be refused.
+NOISE = "noise"
+# The variable with that tenant's key: the second one's of `make dev`.
+NOISE_KEY = "STRONGROOM_API_KEY_2"
+# Requests beside the load: documents made before it, what is looked up after it, and noise.
+BESIDE = ("prepare", "verify", NOISE)
 
 
 class Sample(NamedTuple):

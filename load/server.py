@@ -11,7 +11,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,7 @@ class Server:
 
     url: str
     key: str = field(repr=False)
+    other_key: str = field(default="", repr=False)  # of another tenant, where it is known
 
 
 def running(folder: Path = ROOT / ".dev") -> Server | None:
@@ -42,7 +43,11 @@ def running(folder: Path = ROOT / ".dev") -> Server | None:
         return None
     values = dict(word.split("=", 1) for word in words if "=" in word)
     try:
-        server = Server(values["STRONGROOM_URL"], values["STRONGROOM_API_KEY"])
+        server = Server(
+            values["STRONGROOM_URL"],
+            values["STRONGROOM_API_KEY"],
+            values.get("STRONGROOM_API_KEY_2", ""),
+        )
     except KeyError:
         return None
     return server if answers(server.url) else None
@@ -60,7 +65,7 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
-def started(checkout: Path = ROOT) -> Iterator[Server]:
+def started(checkout: Path = ROOT, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
     """`make dev` of a checkout on a free port, with data of its own that go with it.
 
     Raises `NoServer`.
@@ -75,7 +80,7 @@ def started(checkout: Path = ROOT) -> Iterator[Server]:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={k: v for k, v in os.environ.items() if k not in ("HOST", "LOG_LEVEL")}
-                | {"LOG_LEVEL": "warning"},
+                | {"LOG_LEVEL": "warning", **(settings or {})},
                 start_new_session=True,  # Ctrl-C is for us, who then stop it
             )
         try:

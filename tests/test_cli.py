@@ -60,6 +60,16 @@ def on(engine: Engine, name: str) -> dict[str, str]:
         ["keys", "list"],
         ["keys", "revoke"],
         ["keys", "rotate"],
+        ["tenants"],
+        ["tenants", "list"],
+        ["tenants", "show"],
+        ["tenants", "set-quota"],
+        ["tenants", "set-rate"],
+        ["tenants", "suspend"],
+        ["tenants", "resume"],
+        ["tenants", "purge"],
+        ["usage"],
+        ["usage", "reconcile"],
         ["probe"],
     ],
 )
@@ -88,6 +98,10 @@ def test_help_tells_every_setting() -> None:
         ["keys", "list", "--all", "--tenant", "acme"],
         ["keys", "create", "--tenant", "acme", "--scope", "everything"],
         ["restore", "--recovery-days", "36"],
+        ["tenants", "set-quota", "acme"],
+        ["tenants", "set-rate", "acme", "--default", "--waiting", "3"],
+        ["tenants", "purge"],
+        ["usage", "reconcile", "acme"],
     ],
 )
 def test_a_wrong_call_tells_how_the_command_is_called(arguments: list[str]) -> None:

@@ -21,6 +21,8 @@ _COMMANDS = {
     "verify": "maintenance",
     "restore": "maintenance",
     "keys": "keys",
+    "tenants": "tenants",
+    "usage": "usage",
     "probe": "serve",
 }
 

@@ -202,8 +202,7 @@ class DynamoDocuments(Table):
             return False
 
         def with_count(token: str) -> list[Item]:
-            brings = change.after.version != (change.before.version if change.before else 0)
-            return writes + ([self._count(tenant, change, token)] if brings else [])
+            return writes + self._counts(tenant, change, token)
 
         # A transaction with other writes is another one, and its name too.
         name = change.write_id + ("k" if key_lost else "")
@@ -361,9 +360,15 @@ class DynamoDocuments(Table):
             raise ValueError("a claimed change needs its answer")
         return {"Update": settlement(self._table, tenant, change.claim, change.settled)}
 
-    def _count(self, tenant: Tenant, change: Change, token: str) -> Item:
+    def _counts(self, tenant: Tenant, change: Change, token: str) -> list[Item]:
+        """What moves a counter: new bytes, a new version, one that is deleted."""
+        if change.dropped is not None:
+            return [count(self._table, tenant, token, versions=-1)]
+        if change.before is not None and change.before.version == change.after.version:
+            return []
         size = change.after.size if change.intent else 0
-        return count(self._table, tenant, token, size, 0 if change.before else 1)
+        new = 0 if change.before else 1
+        return [count(self._table, tenant, token, bytes=size, documents=new, versions=1)]
 
     # --- versions ---------------------------------------------------------------------------
 

@@ -87,7 +87,7 @@ class DocumentMaintenance(DynamoDocuments):
         key = items.released_key(released.content_id)
 
         def writes(token: str) -> list[Item]:
-            uncounted = count(self._table, released.tenant, token, -released.size, 0)
+            uncounted = count(self._table, released.tenant, token, bytes=-released.size)
             return [self._delete(key), uncounted]
 
         return await self._purge(writes)
@@ -98,7 +98,8 @@ class DocumentMaintenance(DynamoDocuments):
         key = items.version_key(tenant, document_id, version.number)
 
         def writes(token: str) -> list[Item]:
-            return [self._delete(key), count(self._table, tenant, token, -freed, 0)]
+            gone = count(self._table, tenant, token, bytes=-freed, versions=-1)
+            return [self._delete(key), gone]
 
         return await self._purge(writes)
 
@@ -116,8 +117,10 @@ class DocumentMaintenance(DynamoDocuments):
                 {"Delete": {"TableName": self._table, "Key": entry}}
                 for _, entry in sorted(entries(tenant, document).items())
             ]
-            counted = count(self._table, tenant, token, -document.size, -1)
-            return [self._delete(key), counted, *unlisted]
+            gone = count(
+                self._table, tenant, token, bytes=-document.size, documents=-1, versions=-1
+            )
+            return [self._delete(key), gone, *unlisted]
 
         return await self._purge(writes)
 

@@ -361,7 +361,12 @@ WRITE_PROBLEMS = (
     problems.Contended,
 )
 BODY_PROBLEMS = (problems.IncompleteBody, problems.TooLarge)
-_UPLOAD_PROBLEMS = (*BODY_PROBLEMS, problems.BadDigest, problems.UnsupportedMediaType)
+_UPLOAD_PROBLEMS = (
+    *BODY_PROBLEMS,
+    problems.BadDigest,
+    problems.QuotaExceeded,
+    problems.UnsupportedMediaType,
+)
 _KEY_PROBLEMS = (problems.KeyTaken, problems.OutsidePrefix, problems.InvalidDocument)
 CHANGE_PROBLEMS = (problems.NotFound, problems.PreconditionFailed, *WRITE_PROBLEMS)
 
@@ -394,6 +399,7 @@ def _collection(handlers: DocumentRoutes, batch: BatchRoutes) -> list[Route]:
             request_body=_BYTES_BODY,
             responses={"201": document_response("The document", REVISION_TAG, location=True)},
             problems=(*WRITE_PROBLEMS, *_UPLOAD_PROBLEMS, *_KEY_PROBLEMS),
+            takes_bytes=True,
         ),
         Route(
             name="changeDocuments",
@@ -782,5 +788,6 @@ def _content(handlers: DocumentRoutes) -> list[Route]:
                 "200": document_response("The document with its new content", CONTENT_TAG),
             },
             problems=(*CHANGE_PROBLEMS, *_UPLOAD_PROBLEMS),
+            takes_bytes=True,
         ),
     ]

@@ -34,6 +34,7 @@ from app.storage import deadline
 from app.storage.errors import ObjectMissing, OutcomeUnknown, Refused, StorageError, Unavailable
 from app.storage.objects import ObjectStore, Source, StoredObject
 from app.tasks import Tasks
+from app.usage.ports import Quotas, Room
 
 log = logging.getLogger("strongroom.documents")
 
@@ -90,6 +91,7 @@ class PendingUpload:
     """Bytes that are about to arrive in the bucket, and whether some may do so unseen."""
 
     intent: Intent
+    room: Room
     unconfirmed: bool = False
 
     def mark_unconfirmed(self) -> None:
@@ -110,6 +112,7 @@ class Documents:
         idempotency: IdempotencyTable,
         objects: ObjectStore,
         tasks: Tasks,
+        quotas: Quotas,
         *,
         document_ids: ids.DocumentIds,
         retention_ms: int,
@@ -119,6 +122,7 @@ class Documents:
         self._idempotency = idempotency
         self._objects = objects
         self._tasks = tasks
+        self._quotas = quotas
         self._ids = document_ids
         self._retention_ms = retention_ms
         self._deadline_seconds = deadline_seconds
@@ -287,7 +291,9 @@ class Documents:
     ) -> Document:
         """`key_from` is the expired document that has the key."""
         document_id = self._ids.new()
-        pending, stored = await self._receive(caller.tenant, document_id, upload, attempt)
+        pending, stored = await self._receive(
+            caller.tenant, document_id, upload, attempt, new_documents=1
+        )
         created = ids.millisecond(document_id)
         document = Document(
             id=document_id,
@@ -309,7 +315,7 @@ class Documents:
         commit = self._commit_new(
             caller, document, pending.intent, attempt, stored.sha256, key_from
         )
-        return await self._tasks.shielded(self._commit_bytes(caller, pending, commit))
+        return await self._tasks.shielded(self._commit_bytes(caller, pending, stored.size, commit))
 
     async def _commit_new(
         self,
@@ -373,8 +379,9 @@ class Documents:
         async def store(key: str, unconfirmed: Callable[[], None]) -> None:
             await self._objects.copy(original, key, unconfirmed=unconfirmed)
 
+        room = await self._quotas.reserve(caller.tenant, bytes=source.size, documents=1)
         try:
-            pending, _ = await self._store(caller.tenant, new_id, store, attempt)
+            pending, _ = await self._store(caller.tenant, new_id, store, attempt, room)
         except ObjectMissing as missing:
             raise await self._content_missing(caller, source, source.current) from missing
         document = dataclasses.replace(
@@ -391,7 +398,7 @@ class Documents:
             older=0,
         )
         commit = self._commit_new(caller, document, pending.intent, attempt, body_sha256, key_from)
-        return await self._tasks.shielded(self._commit_bytes(caller, pending, commit))
+        return await self._tasks.shielded(self._commit_bytes(caller, pending, source.size, commit))
 
     async def put(
         self,
@@ -486,7 +493,7 @@ class Documents:
         commit = self._change(
             caller, document_id, decide, attempt, intent=pending.intent, body_sha256=stored.sha256
         )
-        return await self._tasks.shielded(self._commit_bytes(caller, pending, commit))
+        return await self._tasks.shielded(self._commit_bytes(caller, pending, stored.size, commit))
 
     async def patch(
         self,
@@ -668,12 +675,16 @@ class Documents:
         document_id: str,
         upload: Upload,
         attempt: IdempotentRequest[Document] | None,
+        *,
+        new_documents: int = 0,
     ) -> tuple[PendingUpload, StoredObject]:
-        """Announce the bytes, store them, compare their digest. On any failure they are removed."""
+        """Set room aside for the bytes, store them as they arrive, compare their digest."""
+        room = await self._quotas.reserve(tenant, bytes=upload.length, documents=new_documents)
 
         async def store(key: str, unconfirmed: Callable[[], None]) -> StoredObject:
+            body = room.metered(upload.body)
             stored = await self._objects.put(
-                key, upload.body, length=upload.length, unconfirmed=unconfirmed
+                key, body, length=upload.length, unconfirmed=unconfirmed
             )
             if upload.sha256 is not None and stored.sha256 != upload.sha256.hex():
                 raise BadDigest(
@@ -682,7 +693,7 @@ class Documents:
                 )
             return stored
 
-        return await self._store(tenant, document_id, store, attempt)
+        return await self._store(tenant, document_id, store, attempt, room)
 
     async def _store(
         self,
@@ -690,22 +701,28 @@ class Documents:
         document_id: str,
         store: Callable[[str, Callable[[], None]], Awaitable[T]],
         attempt: IdempotentRequest[Document] | None,
+        room: Room,
     ) -> tuple[PendingUpload, T]:
         """Announce the bytes and let `store` put them under their key. On any failure they are
-        removed."""
+        removed, and the room is given back."""
         intent = Intent(new_write_id(), document_id, now_ms() + INTENT_SECONDS * 1000)
-        pending = PendingUpload(intent)
+        pending = PendingUpload(intent, room)
         try:
             await self._table.open_intent(tenant, intent)
         except OutcomeUnknown as unknown:  # of the intent, not of what the client asked for
+            room.release()
             self._tasks.background(self._rollback_upload(tenant, pending))
             raise Unavailable(unknown.detail, unknown.retry_after) from unknown
+        except BaseException:
+            room.release()
+            raise
         key = object_key(tenant, document_id, intent.write_id)
         begun = now_ms()
         heartbeat = _Heartbeat(lambda: self._renew_leases(tenant, intent, attempt, begun))
         try:
             stored = await store(key, pending.mark_unconfirmed)
         except BaseException:
+            room.release()
             self._tasks.background(self._rollback_upload(tenant, pending))
             raise
         finally:
@@ -738,11 +755,11 @@ class Documents:
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def _commit_bytes(
-        self, caller: Caller, pending: PendingUpload, commit: Awaitable[T]
+        self, caller: Caller, pending: PendingUpload, size: int, commit: Coroutine[Any, Any, T]
     ) -> T:
         """Commit what has been stored; if that is refused, remove the bytes."""
         try:
-            result = await commit
+            result = await pending.room.commit(size, commit)
         except OutcomeUnknown:
             raise  # the sweeper finds out: the intent is gone if the commit happened
         except (Refused, Unavailable, Problem) as refused:

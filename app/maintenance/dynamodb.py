@@ -13,11 +13,13 @@ from app.documents.items import INTENT_PARTITIONS, due, excess, intent_partition
 from app.documents.maintenance import DocumentMaintenance
 from app.idempotency.dynamodb import DynamoIdempotency
 from app.keys.dynamodb import DynamoKeys
-from app.maintenance.ports import Excess, Found, ItemKind, Released
+from app.maintenance.ports import Excess, Found, ItemKind, Owned, Released
 from app.records import Tenant
 from app.usage.dynamodb import DynamoUsage
 
 _WALK_PAGE = 200
+# Kinds of partition whose key has the tenant's name in its second part.
+_OF_TENANTS = ("T", "V", "I", "N", "R")
 
 
 class DynamoMaintenance(DocumentMaintenance, DynamoIdempotency, DynamoKeys, DynamoUsage):
@@ -30,7 +32,9 @@ class DynamoMaintenance(DocumentMaintenance, DynamoIdempotency, DynamoKeys, Dyna
         super().__init__(client, table, shards)
         self._kinds = kinds
 
-    async def due(self, now: int) -> AsyncIterator[str | Released | Excess | tuple[Tenant, str]]:
+    async def due(
+        self, now: int
+    ) -> AsyncIterator[str | Released | Excess | Tenant | tuple[Tenant, str]]:
         # In an order of its own, so that sweepers that run at once rarely meet.
         for partition in random.sample(range(INTENT_PARTITIONS), INTENT_PARTITIONS):
             query = {
@@ -55,8 +59,7 @@ class DynamoMaintenance(DocumentMaintenance, DynamoIdempotency, DynamoKeys, Dyna
             }
             async for page, _ in self._pages("Query", query):
                 for item in page:
-                    kind, owner, *_ = item["PK"]["S"].split("#")
-                    yield excess(item) if kind == "R" else (Tenant(owner), item["SK"]["S"][2:])
+                    yield _indexed(item)
 
     async def walk(
         self, position: str | None
@@ -67,6 +70,28 @@ class DynamoMaintenance(DocumentMaintenance, DynamoIdempotency, DynamoKeys, Dyna
         async for page, last in self._pages("Scan", scan):
             records = [record for item in page if (record := self._read(item)) is not None]
             yield records, orjson.dumps(last).decode() if last else None
+
+    async def owned(self, tenant: Tenant) -> AsyncIterator[Owned]:
+        scan: Item = {
+            "TableName": self._table,
+            "ConsistentRead": True,
+            # That of a tenant whose name only begins so is told apart below.
+            "FilterExpression": "#tenant = :tenant OR "
+            + " OR ".join(f"begins_with(PK, :{kind})" for kind in _OF_TENANTS),
+            "ExpressionAttributeNames": {"#tenant": "tenant"},
+            "ExpressionAttributeValues": {
+                ":tenant": text(tenant.id),
+                **{f":{kind}": text(f"{kind}#{tenant.id}") for kind in _OF_TENANTS},
+            },
+        }
+        async for page, _ in self._pages("Scan", scan):
+            for item in page:
+                if owner_of(item) == tenant.id:
+                    yield Owned(item["PK"]["S"], item["SK"]["S"], self._read(item))
+
+    async def remove(self, owned: Owned) -> None:
+        key = {"PK": text(owned.partition), "SK": text(owned.sort)}
+        await self._client.call("DeleteItem", {"TableName": self._table, "Key": key})
 
     def _read(self, item: Item) -> Found | str | None:
         """The record that an item is; None for one that says nothing by itself; its key for one
@@ -79,3 +104,23 @@ class DynamoMaintenance(DocumentMaintenance, DynamoIdempotency, DynamoKeys, Dyna
                     return f"{item['PK'].get('S')} {item['SK'].get('S')}"
                 return record
         return None
+
+
+def owner_of(item: Item) -> str | None:
+    """The name of the tenant whose item it is: the second part of its partition's key, or, where
+    that is an identifier, its attribute `tenant`. None for one that is nobody's."""
+    kind, _, rest = item["PK"]["S"].partition("#")
+    if kind in _OF_TENANTS:
+        name: str = rest.partition("#")[0]
+        return name
+    owner = item.get("tenant")
+    return owner["S"] if owner else None
+
+
+def _indexed(item: Item) -> Excess | Tenant | tuple[Tenant, str]:
+    """What an entry of the index names."""
+    kind, owner, *_ = item["PK"]["S"].split("#")
+    if kind == "R":
+        return excess(item)
+    sort = item["SK"]["S"]
+    return Tenant(owner) if sort.startswith("USAGE#") else (Tenant(owner), sort[2:])

@@ -122,12 +122,21 @@ Found = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """An item of a tenant's: its key, and what it records, where that says something."""
+
+    partition: str
+    sort: str
+    record: Found | str | None
+
+
 class UpkeepTable(Protocol):
     """The table, as the sweeper and the verifier see it. Any method may raise `Unavailable`."""
 
-    def due(self, now: int) -> AsyncIterator[str | Released | Excess | tuple[Tenant, str]]:
-        """What had to end before `now`: write ids of intents, released bytes, documents, and those
-        with too many versions.
+    def due(self, now: int) -> AsyncIterator[str | Released | Excess | Tenant | tuple[Tenant, str]]:
+        """What had to end before `now`: write ids of intents, released bytes, documents, those with
+        too many versions, and the days of tenants whose usage has changed.
 
         These are from an index that lags behind the table: each has to be looked at again.
         """
@@ -189,6 +198,11 @@ class UpkeepTable(Protocol):
         """See `DocumentTable.holder`."""
         ...
 
+    async def close_day(self, tenant: Tenant, now: int) -> bool:
+        """Record what the tenant held when the day before `now` ended; False if it has not changed
+        since a day was last recorded."""
+        ...
+
     async def has_entry(self, entry: Entry) -> bool: ...
 
     def walk(self, position: str | None) -> AsyncIterator[tuple[list[Found | str], str | None]]:
@@ -197,7 +211,35 @@ class UpkeepTable(Protocol):
         ...
 
 
-class RestoredTable(UpkeepTable, Protocol):
+class CountedTable(UpkeepTable, Protocol):
+    """The table, as a recount sees it. Any method may raise `Unavailable`."""
+
+    async def usage(self, tenant: Tenant) -> list[Usage]:
+        """All counters of the tenant, in order."""
+        ...
+
+    async def correct_usage(self, before: Usage, after: Usage) -> bool:
+        """Set one counter; False if it was not `before` any more."""
+        ...
+
+
+class OwnedTable(UpkeepTable, Protocol):
+    """The table, as the purge of a tenant sees it. Any method may raise `Unavailable`."""
+
+    def owned(self, tenant: Tenant) -> AsyncIterator[Owned]:
+        """All items of the tenant; reads the whole table."""
+        ...
+
+    async def reap_intent(self, tenant: Tenant, intent: Intent) -> bool:
+        """See `DocumentTable.reap_intent`."""
+        ...
+
+    async def remove(self, owned: Owned) -> None:
+        """Delete an item, whatever it has become."""
+        ...
+
+
+class RestoredTable(CountedTable, Protocol):
     """The table, as a restore sees it. Any method may raise `Unavailable`."""
 
     async def complete(self, tenant: Tenant, document: Document) -> bool:
@@ -211,12 +253,4 @@ class RestoredTable(UpkeepTable, Protocol):
 
     async def revoke_key(self, key_id: str, now: int) -> ApiKey | None:
         """See `KeyTable.revoke_key`."""
-        ...
-
-    async def usage(self, tenant: Tenant) -> list[Usage]:
-        """All counters of the tenant, in order."""
-        ...
-
-    async def correct_usage(self, before: Usage, after: Usage) -> bool:
-        """Set one counter; False if it was not `before` any more."""
         ...

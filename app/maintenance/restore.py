@@ -23,7 +23,6 @@ from app.documents.models import (
     Change,
     Document,
     Version,
-    held_bytes,
     object_key,
     parse_object_key,
 )
@@ -37,14 +36,14 @@ from app.maintenance.ports import (
     Found,
     GivenAnswer,
     OpenIntent,
-    Released,
     RestoredTable,
 )
+from app.maintenance.recount import Recount, corrected
 from app.maintenance.verify import Look, Save, Verification, Verifier, _name, _readable
 from app.records import Tenant, new_write_id
 from app.storage.errors import ObjectMissing, ObjectUnreadable
 from app.storage.objects import ObjectHistory, ObjectVersion
-from app.usage.models import Usage
+from app.usage.models import Usage, total
 
 _COMPLETED = frozenset({"entry-missing", "key-missing"})
 _NOT_SO = frozenset({"bytes-missing", "size-differs", "checksum-differs"})
@@ -69,7 +68,8 @@ class Restoration(Verification):
     deletions_postponed: int = 0
     counters_corrected: int = 0
     purged_since: int = 0  # versions whose document's time is up, and whose bytes are gone
-    # By tenant: bytes and documents that are held; and by what its counters can be known again.
+    # By tenant: bytes, documents and versions that are held; and by what its counters can be known
+    # again.
     held: dict[str, list[int]] = field(default_factory=dict)
     counted: dict[str, int] = field(default_factory=dict)
 
@@ -133,6 +133,7 @@ class Restorer(Verifier):
         self._restore_options = restore_options or RestoreOptions()
         self._restored_to = restored_to
         self._dry_run = dry_run
+        self._recount = Recount(self.state.held, table.versions)
         if restored_to is not None:
             self.state.restored_to = _when(restored_to)
 
@@ -364,12 +365,7 @@ class Restorer(Verifier):
     # --- usage ------------------------------------------------------------------------------
 
     async def _record(self, record: Found | str) -> None:
-        if isinstance(record, Released):
-            self._hold(record.tenant, record.size, 0)
-        elif isinstance(record, tuple) and len(record) == 2:
-            tenant, document = record
-            versions = await self._table.versions(tenant, document.id)
-            self._hold(tenant, held_bytes(document, versions), 1)
+        await self._recount.add(record)
         await super()._record(record)
 
     def _hold(self, tenant: Tenant, size: int, documents: int) -> None:
@@ -385,15 +381,12 @@ class Restorer(Verifier):
         """Counters that have not moved since before the table was walked, and do not tell what was
         found there, are wrong. All that changes what is held moves one."""
         counters = await self._table.usage(tenant)
-        held_bytes, held_documents = self.state.held.get(tenant.id, [0, 0])
-        more_bytes = held_bytes - sum(counter.bytes for counter in counters)
-        more_documents = held_documents - sum(counter.documents for counter in counters)
-        if not more_bytes and not more_documents:
+        counted = total(counters)
+        held = replace(self._recount.held(tenant.id), uploads=counted.uploads)
+        if held == counted:
             return
         first = counters[0] if counters else Usage(tenant, 0, 0, 0)
-        right = replace(
-            first, bytes=first.bytes + more_bytes, documents=first.documents + more_documents
-        )
+        right = corrected(first, held - counted)
         if sum(map(_mark, counters)) != self.state.counted.get(tenant.id, 0):
             detail = "the tenant is at work; restore again when it is not"
             self._report([Finding("usage-differs", tenant.id, detail)])
@@ -403,7 +396,8 @@ class Restorer(Verifier):
 
 def _mark(usage: Usage) -> int:
     """Added up over a tenant's counters, it tells whether one of them has moved."""
-    return zlib.crc32(f"{usage.counter} {usage.bytes} {usage.documents}".encode())
+    text = f"{usage.counter} {usage.changes} {usage.bytes} {usage.documents}"
+    return zlib.crc32(text.encode())
 
 
 def _lost(version: Version, finding: Finding) -> str:

@@ -26,13 +26,14 @@ _AT_ONCE = 16
 @dataclass(slots=True)
 class Swept:
     """What a sweep has removed; in a dry run, what it would have. `freed_bytes` are those of
-    purged versions."""
+    purged versions, `days` tenants whose usage of yesterday was recorded."""
 
     intents: int = 0
     documents: int = 0
     versions: int = 0
     freed_bytes: int = 0
     uploads: int = 0
+    days: int = 0
     failed: int = 0
 
 
@@ -59,6 +60,7 @@ class Sweeper:
         self._purge = purge
         self._versions_kept = versions_kept
         self._versions_kept_ms = versions_kept_ms
+        self._days: set[Tenant] = set()  # of which tenants it has been seen to
         self.report = Swept()
 
     async def run(self) -> Swept:
@@ -68,7 +70,7 @@ class Sweeper:
         await at_once(_AT_ONCE, self._objects.unfinished(), self._upload)
         return self.report
 
-    async def _due(self, due: str | Released | Excess | tuple[Tenant, str]) -> None:
+    async def _due(self, due: str | Released | Excess | Tenant | tuple[Tenant, str]) -> None:
         # The index lags: what is due is looked at again, consistently.
         if isinstance(due, str):
             await self._guarded(self._intent(due))
@@ -76,6 +78,10 @@ class Sweeper:
             await self._guarded(self._released(due))
         elif isinstance(due, Excess):
             await self._guarded(self._excess(due))
+        elif isinstance(due, Tenant):
+            if due not in self._days:  # one entry for each of its counters
+                self._days.add(due)
+                await self._guarded(self._day(due))
         else:
             await self._guarded(self._document(*due))
 
@@ -180,23 +186,27 @@ class Sweeper:
             self.report.versions += len(versions) + 1
             self.report.freed_bytes += held_bytes(document, versions)
             return
+        await self.purge(tenant, document)
+
+    async def purge(self, tenant: Tenant, document: Document) -> None:
+        """Remove a document and all that belongs to it, unless it has changed meanwhile."""
         if not document.purging:
             marked = await self._table.mark_purging(tenant, document)
             if marked is None:
                 return  # restored, or changed, just now
             document = marked
         # Only now can no further version come.
-        versions = await self._table.versions(tenant, document_id)
+        versions = await self._table.versions(tenant, document.id)
         for purge in self._purge:
-            await purge(tenant, document_id)
+            await purge(tenant, document.id)
         for content_id in {document.content_id, *(v.content_id for v in versions)}:
-            await self._objects.discard(object_key(tenant, document_id, content_id))
+            await self._objects.discard(object_key(tenant, document.id, content_id))
         while versions:
             version = versions.pop()
             # Bytes that several versions share are counted once: with the last of these to go.
             others = [document.content_id, *(v.content_id for v in versions)]
             freed = 0 if version.content_id in others else version.size
-            await self._version(tenant, document_id, version, freed)
+            await self._version(tenant, document.id, version, freed)
         if await self._table.purge_document(tenant, document):
             self.report.documents += 1
             self.report.versions += 1
@@ -208,6 +218,12 @@ class Sweeper:
         if await self._table.purge_version(tenant, document_id, version, freed=freed):
             self.report.versions += 1
             self.report.freed_bytes += freed
+
+    # --- usage ------------------------------------------------------------------------------
+
+    async def _day(self, tenant: Tenant) -> None:
+        if self._dry_run or await self._table.close_day(tenant, self._clock()):
+            self.report.days += 1
 
     # --- multipart uploads ------------------------------------------------------------------
 

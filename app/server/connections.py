@@ -36,6 +36,17 @@ _SPARE_SECONDS = 0.1
 _LINGERS, _LATE, _IDLE, _PROMPT = range(4)
 
 
+class ClientShare:
+    """What several connections have in common, that of one tenant: how many of them wait for
+    their client, and how many request bodies are under way."""
+
+    __slots__ = ("uploads", "waiting")
+
+    def __init__(self) -> None:
+        self.uploads = 0
+        self.waiting = 0
+
+
 class Load:
     """Requests in flight, and those of them that wait for their client."""
 
@@ -55,10 +66,23 @@ class Load:
         connection.serving = True
         self.in_flight += 1
 
+    def join(self, connection: Protocol, share: ClientShare, *, takes_bytes: bool) -> None:
+        """Count the connection in a share as well, until its request leaves."""
+        connection.share = share
+        if takes_bytes:
+            connection.uploading = True
+            share.uploads += 1
+
     def leave(self, connection: Protocol) -> None:
         if connection.serving:
             connection.serving = False
             self.in_flight -= 1
+        share = connection.share
+        if share is not None:
+            connection.share = None
+            if connection.uploading:
+                connection.uploading = False
+                share.uploads -= 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from app.problems import BadRequest, IncompleteBody, Overloaded, Problem
 from app.server.http1 import Http1
 
 if TYPE_CHECKING:
-    from app.server.connections import ConnectionManager
+    from app.server.connections import ClientShare, ConnectionManager
 
 # What a connection whose handler is busy may hold: this much, and one more read.
 _BUFFERED_BYTES = 32 * 1024
@@ -76,6 +76,8 @@ class Protocol(HttpProtocol):
         "received",
         "sent",
         "serving",
+        "share",
+        "uploading",
     )
 
     def __init__(self, **kwargs: Any) -> None:
@@ -90,6 +92,8 @@ class Protocol(HttpProtocol):
         self.received = 0  # bytes, as `sent`
         self.sent = 0
         self.serving = False  # its request counts as one in flight
+        self.share: ClientShare | None = None  # and in what its tenant holds
+        self.uploading = False  # there as a body, too
         self.over_limit = False  # one too many: it is told so
 
     # --- what it is about -------------------------------------------------------------------
@@ -231,13 +235,17 @@ class Protocol(HttpProtocol):
         transport.resume_reading()
         waiter = self._waiter = self.loop.create_future()
         self._needs = True
-        load = self._clients.load
+        load, share = self._clients.load, self.share
         waits = self.serving
         load.waiting += waits
+        if share is not None:
+            share.waiting += 1
         try:
             await waiter
         finally:
             load.waiting -= waits
+            if share is not None:
+                share.waiting -= 1
             self._needs = False
             self._waiter = None
 
@@ -276,13 +284,17 @@ class Protocol(HttpProtocol):
 
     async def _taken(self) -> None:
         """Wait until the client has taken most of what it was sent."""
-        load = self._clients.load
+        load, share = self._clients.load, self.share
         waits = self.serving
         load.waiting += waits
+        if share is not None:
+            share.waiting += 1
         try:
             await self._can_write.wait()
         finally:
             load.waiting -= waits
+            if share is not None:
+                share.waiting -= 1
 
 
 class _Reader(asyncio.BufferedProtocol):

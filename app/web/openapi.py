@@ -28,6 +28,7 @@ _EVERYWHERE: tuple[type[Problem], ...] = (
 _AUTHENTICATED: tuple[type[Problem], ...] = (
     problems.BadHeader,
     problems.Unauthorized,
+    problems.TenantSuspended,
     problems.RateLimited,
     problems.Overloaded,
     problems.BackendUnavailable,
@@ -249,10 +250,15 @@ def _problem_response(route: Route, status: int, kinds: list[type[Problem]]) -> 
 
 _SECONDS = {"type": "integer", "minimum": 1}
 _CHALLENGE = {"WWW-Authenticate": header("Bearer", matching("Bearer .+"))}
+_SCOPE = {
+    "WWW-Authenticate": header(
+        "Bearer, where a scope is missing", matching("Bearer .+"), required=False
+    )
+}
 _RETRY = {"Retry-After": header("Seconds to wait", _SECONDS)}
 _PROBLEM_HEADERS: dict[int, Json] = {
     401: _CHALLENGE,
-    403: _CHALLENGE,
+    403: _SCOPE,
     409: {
         "Retry-After": header(
             "Seconds to wait, where the first request is still running", _SECONDS, required=False
@@ -288,6 +294,16 @@ def _examples(status: int, kinds: list[type[Problem]]) -> Json:
     }
 
 
+def _amount(description: str, *null: str) -> Json:
+    number = {"type": ["integer", *null] if null else "integer", "format": "int64"}
+    return {
+        "type": "object",
+        "description": description,
+        "required": ["bytes", "documents"],
+        "properties": {"bytes": number, "documents": number},
+    }
+
+
 def _problem_schema() -> Json:
     text = {"type": "string"}
     return {
@@ -320,6 +336,8 @@ def _problem_schema() -> Json:
                 "description": "`beyond-own-rights`: in what the key would exceed the caller",
             },
             "id": {**text, "description": "`secret-already-shown`: the API key that was made"},
+            "quota": _amount("`quota-exceeded`: the most that the tenant may hold", "null"),
+            "used": _amount("`quota-exceeded`: what it holds, and what is on its way"),
             "away": {
                 "type": "array",
                 "items": text,

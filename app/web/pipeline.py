@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NoReturn
+from typing import Protocol as Interface
 
 from sanic import exceptions as sanic_errors
 from sanic.handlers import ErrorHandler
@@ -17,7 +18,7 @@ from sanic.request import Request
 from app import problems
 from app.problems import Problem
 from app.records import Caller
-from app.server.connections import Load
+from app.server.connections import ClientShare, Load
 from app.server.http1 import Response
 from app.server.protocol import Protocol, connection_of
 from app.storage import deadline
@@ -35,6 +36,15 @@ Authenticate = Callable[[str | None], Awaitable[Caller]]
 SanicHandler = Callable[..., Coroutine[Any, Any, Response | None]]
 
 
+class Admission(Interface):
+    """What decides whether a tenant's request is let in."""
+
+    async def admit(self, route: Route, caller: Caller) -> ClientShare:
+        """What the request is to be counted in while it is served. Raises a `Problem`, or
+        `errors.Unavailable`."""
+        ...
+
+
 class RequestPipeline:
     """Wraps handlers. `draining` makes every answer the last one of its connection."""
 
@@ -45,6 +55,7 @@ class RequestPipeline:
         access_log: AccessLog,
         load: Load,
         rate_limit: RateLimit,
+        admission: Admission,
         *,
         max_in_flight: int,
         deadline_seconds: float,
@@ -54,6 +65,7 @@ class RequestPipeline:
         self._access_log = access_log
         self._load = load
         self._rate_limit = rate_limit
+        self._admission = admission
         self._max_in_flight = max_in_flight
         self._deadline_seconds = deadline_seconds
 
@@ -107,6 +119,8 @@ class RequestPipeline:
             self._admit(connection)
             deadline.start(self._deadline_seconds)
             context.caller = await self._authenticate(context.header("authorization"))
+            share = await self._admission.admit(route, context.caller)
+            self._load.join(connection, share, takes_bytes=route.takes_bytes)
             if self._rate_limit.enabled or context.caller.rate_per_second is not None:
                 self._count(context)
             if route.scope != ANY_SCOPE and route.scope not in context.caller.scopes:

@@ -24,6 +24,7 @@ class Route:
     that any is good enough. `responses`
     are OpenAPI response objects by status, `problems` the errors beside those that every route
     has. `rest` is the parameter at the end of the path that takes all segments that are left.
+    One that `takes_bytes` counts among its tenant's uploads while its body is under way.
     """
 
     name: str
@@ -39,3 +40,4 @@ class Route:
     problems: tuple[type[Problem], ...] = ()
     tag: str = "documents"
     rest: str | None = None
+    takes_bytes: bool = False

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from app import problems
+from app.records import Caller
 from app.server.http1 import Response
 from app.web import docs
 from app.web.context import RequestContext, json_response
@@ -49,7 +50,8 @@ _DOCUMENT = {
 
 
 class SystemRoutes:
-    """`limits` is the answer of `GET /v1/limits`."""
+    """`limits` is the answer of `GET /v1/limits`, but for those that the caller's tenant has of its
+    own, which `own_limits` gives."""
 
     def __init__(
         self,
@@ -57,6 +59,7 @@ class SystemRoutes:
         metrics: Metrics,
         readiness: Readiness,
         limits: dict[str, Any],
+        own_limits: Callable[[Caller], Awaitable[dict[str, float | None]]],
         *,
         metrics_here: bool,
     ) -> None:
@@ -64,6 +67,7 @@ class SystemRoutes:
         self._metrics = metrics
         self._readiness = readiness
         self._limits = limits
+        self._own_limits = own_limits
         self._metrics_here = metrics_here
         self._published: dict[str, Publication] = {}
 
@@ -99,10 +103,10 @@ class SystemRoutes:
         return Response(self._metrics.render(), 200, None, CONTENT_TYPE)
 
     async def limits(self, context: RequestContext) -> Response:
+        own = await self._own_limits(context.caller)
         rate = context.caller.rate_per_second
-        if rate is None:
-            return json_response(self._limits)
-        own = {"rate_limit_per_second": rate, "rate_limit_burst": rate_of(rate).burst}
+        if rate is not None:
+            own |= {"rate_limit_per_second": rate, "rate_limit_burst": rate_of(rate).burst}
         return json_response(self._limits | own)
 
     async def openapi(self, context: RequestContext) -> Response:

@@ -99,6 +99,8 @@ def running(folder: Path) -> Iterator[Service]:
         "HOST": "127.0.0.1",
         "PORT": str(port),
         "LOG_LEVEL": "warning",
+        "TENANT_MAX_UPLOADS": "0",  # one tenant stands for many
+        "TENANT_MAX_WAITING": "0",
     }
 
     def command(*arguments: str) -> bytes:

@@ -165,6 +165,9 @@ def environment(aws: str, port: int, **extra: str) -> dict[str, str]:
         "HOST": "127.0.0.1",
         "PORT": str(port),
         "SHUTDOWN_GRACE_SECONDS": "0",
+        "TENANT_RATE_PER_SECOND": "0",  # one tenant has all of it
+        "TENANT_MAX_UPLOADS": "0",
+        "TENANT_MAX_WAITING": "0",
         **extra,
     }
 
@@ -244,6 +247,7 @@ def _write(folder: Path, calls: list[Call], document_id: str) -> None:
     add(find("ListObjectsV2"), "list-type=2")
     add(find("GetItem", b'"CHECK"'), "CHECK")
     add(find("GetItem", b'"K#'), "K#")
+    add(find("GetItem", b'"TENANT"'), "TENANT")
     document = find("GetItem", document_id.encode())
     add(_echoing(document, document_id), "D#", "D#", LENGTH)
     add(_spread(find("Query")))

@@ -215,8 +215,9 @@ def _cost(service: Running, calls: list[Call], name: str, key: str, ids: list[st
         ask(number)
     cpu = service.cpu() - cpu
     connection.close()
-    # The key's record is asked for once in ten seconds, whatever the call.
-    spent = sum(_capacity(call) for call in calls if b"K#" not in call.request)
+    # The key's and the tenant's records are asked for once in ten seconds, whatever the call.
+    kept = (b"K#", b'"TENANT"')
+    spent = sum(_capacity(call) for call in calls if not any(one in call.request for one in kept))
     return Cost(spent / _TIMES, cpu / _TIMES * 1e6)
 
 

@@ -360,7 +360,13 @@ def test_hundreds_of_clients_that_wait_keep_nobody_out(
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
     del soft
-    with running(ministack, f"hundreds-{how}", tmp_path / "log") as service:
+    with running(
+        ministack,
+        f"hundreds-{how}",
+        tmp_path / "log",
+        TENANT_MAX_UPLOADS="0",  # one tenant stands for many here
+        TENANT_MAX_WAITING="0",
+    ) as service:
         document = service.create(bytes(8 * MiB))
         upload = service.head("POST", "/v1/documents", "Content-Length: 1000000")
         download = service.head("GET", f"/v1/documents/{document['id']}/content")

@@ -21,7 +21,7 @@ from app.maintenance.ports import GivenAnswer, OpenIntent, Released
 from app.records import Tenant
 from app.usage import dynamodb as usage
 from app.usage.dynamodb import usage_key
-from app.usage.models import Usage
+from app.usage.models import Day, Held, Usage
 
 # Tenants' names are a-z, 0-9 and '-' (app.keys.service.tenant); ids are Crockford's base 32.
 TENANTS = st.builds(Tenant, st.from_regex("[a-z0-9][a-z0-9-]{0,3}", fullmatch=True))
@@ -231,7 +231,14 @@ def test_an_api_key_of_an_earlier_release_has_no_limits_of_its_own() -> None:
 
 def test_a_usage_counter_is_read_as_it_is_kept() -> None:
     item = {**usage_key(ACME, 7), "bytes": number(41), "documents": number(42)}
-    assert usage.usage(ACME, item) == Usage(ACME, 7, 41, 42)
+    assert usage.usage(ACME, item) == Usage(ACME, 7, 41, 42)  # of a release that counted no more
+    item |= {"versions": number(43), "uploads": number(44), "changes": number(45)}
+    assert usage.usage(ACME, item) == Usage(ACME, 7, 41, 42, 43, 44, 45)
+
+
+def test_a_day_is_read_as_it_is_kept() -> None:
+    day = Day("2026-03-01", Held(41, 42, 43, 44))
+    assert usage.day(usage.day_item(ACME, day, 1000)) == day
 
 
 @given(

@@ -430,6 +430,14 @@ OPERATIONS = (
         keyed=False,
     ),
     Operation(
+        "usage",
+        Client.made,
+        lambda client, path, sent: client.call("GET", "/v1/usage", None, sent),
+        _document(),
+        _document(),
+        keyed=False,
+    ),
+    Operation(
         "list",
         Client.made,
         lambda client, path, sent: client.call(

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from app import bootstrap
-from app.documents.models import Intent
+from app.documents.models import Intent, Version
 from app.keys.administration import rotation
 from app.maintenance.ports import OpenIntent
 from app.maintenance.restore import Restoration, RestoreOptions, Restorer
@@ -256,6 +256,9 @@ class Extended:
 
     async def reap_lapsed(self, write_id: str, now: int) -> None:
         return None
+
+    async def versions(self, tenant: Tenant, document_id: str) -> list[Version]:
+        return []
 
     async def drop_intent(self, tenant: Tenant, intent: Intent) -> None:
         raise AssertionError("it is alive")

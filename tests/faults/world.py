@@ -217,13 +217,16 @@ def _faults(world: World, swept: bool) -> Iterator[str]:
             entries.add((item["PK"]["S"], f"{sort} {item['document_id']['S']}"))
         elif kind == "V":
             name = f"{rest[0]}/{rest[1]}"
+            held[rest[0]]["versions"] += 1
             yield from _named(contents, f"{name}/{item['content_id']['S']}", item)
         elif kind == "T" and sort.startswith("USAGE#"):
             usage[rest[0]]["bytes"] += int(item["bytes"]["N"])
             usage[rest[0]]["documents"] += int(item["documents"]["N"])
+            usage[rest[0]]["versions"] += int(item["versions"]["N"])
         elif kind == "T" and len(rest) == 2:
             documents[f"{rest[0]}/{sort[2:]}"] = item
             held[rest[0]]["documents"] += 1
+            held[rest[0]]["versions"] += 1  # the current one
             yield from _named(contents, f"{rest[0]}/{sort[2:]}/{item['content_id']['S']}", item)
             names = [f"TAG#{tag['S']}" for tag in item.get("tags", {"L": []})["L"]]
             names += [f"SHA#{item['sha256']['S']}"]
@@ -251,7 +254,7 @@ def _faults(world: World, swept: bool) -> Iterator[str]:
     for entry in entries - wanted:
         yield f"entry {entry} leads nowhere"
     for tenant in usage.keys() | held.keys():
-        for name in ("bytes", "documents"):
+        for name in ("bytes", "documents", "versions"):
             if usage[tenant][name] != held[tenant][name]:
                 yield f"usage of {tenant}: {name} {usage[tenant][name]}, held {held[tenant][name]}"
     for key in keys:

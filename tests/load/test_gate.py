@@ -230,3 +230,44 @@ def test_the_reason_of_errors_is_told() -> None:
     [told] = [v for v in judge(PROFILE, run) if not v.held]
     assert "3x wrong bytes" in told.measured
     assert dataclasses.asdict(told)["place"] == "read"
+
+
+# --- noise ------------------------------------------------------------------------------------
+
+NOISY = Profile.model_validate(
+    PROFILE.model_dump()
+    | {"noise": {"start_seconds": 5, "rate": 100, "refused_ratio": 0.5, "p99_ratio": 2}}
+)
+
+
+def noisy(*, refused: int = 150, answered: int = 100, slower: float = 1.0) -> Run:
+    run = good()
+    run.samples = [
+        one._replace(latency=one.latency * slower) if one.intended >= 5 else one
+        for one in run.samples
+    ]
+    limited = {"status": 429, "outcome": "shed", "reason": "429"}
+    run.samples += [sample("noise", n, **limited) for n in range(refused)]
+    run.samples += [sample("noise", n) for n in range(answered)]
+    return run
+
+
+@pytest.mark.parametrize(
+    ("run", "missed"),
+    [
+        (noisy(), set()),
+        (noisy(slower=1.9), set()),
+        (noisy(slower=2.1), {"run p99 beside noise"}),
+        (noisy(refused=90), {"noise refused"}),
+        (noisy(refused=0, answered=0), {"noise refused", "noise errors"}),
+    ],
+)
+def test_a_neighbour_at_its_limit_is_refused_and_not_felt(run: Run, missed: set[str]) -> None:
+    found = {f"{v.place} {v.name}" for v in judge(NOISY, run) if not v.held}
+    assert found == missed
+
+
+def test_noise_is_no_part_of_the_load() -> None:
+    run = noisy()
+    assert len(run.measured) == len(good().measured)
+    assert red(run) == set()

@@ -60,6 +60,7 @@ class Storage:
         contents = [content for d in documents.values() for content in d.contents]
         assert found.usage["bytes"] == sum(len(content) for content in contents)
         assert found.usage["documents"] == len(documents)
+        assert found.usage["versions"] == len(contents)
         _check_claims(tenant, found, world)
         assert self._strays(tenant, found) == []
 
@@ -176,6 +177,7 @@ def _sort_in(found: Found, kind: str, rest: str, item: Item) -> None:
     elif item["SK"]["S"].startswith("USAGE#"):
         found.usage["bytes"] += int(item["bytes"]["N"])
         found.usage["documents"] += int(item["documents"]["N"])
+        found.usage["versions"] += int(item["versions"]["N"])
 
 
 def _check_document(stored: stored_models.Document, document: Document) -> None:

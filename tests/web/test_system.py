@@ -16,8 +16,8 @@ from app.web.system import SystemRoutes
 async def metrics_for(peer: tuple[Any, ...] | None) -> bytes:
     transport = SimpleNamespace(get_extra_info=lambda name: peer if name == "peername" else None)
     context: Any = SimpleNamespace(request=SimpleNamespace(transport=transport))
-    pipeline: Any = None
-    system = SystemRoutes(pipeline, Metrics(), Readiness({}), {}, metrics_here=True)
+    unused: Any = None
+    system = SystemRoutes(unused, Metrics(), Readiness({}), {}, unused, metrics_here=True)
     return (await system.metrics(context)).body or b""
 
 

@@ -1,0 +1,1 @@
+"""Tenants: their state, their quota, and the limits that keep one from being felt by others."""
