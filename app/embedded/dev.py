@@ -28,6 +28,8 @@ from app.web.logs import wants_colour
 TABLE = "strongroom-dev"
 BUCKET = "strongroom-dev"
 DEFAULT_PORT = 8000
+# Of the items in the table: docs/data-model.md.
+FORMAT = 1
 
 # Variable in the env file: tenant, scopes.
 _KEYS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -55,6 +57,7 @@ def run(directory: str, host: str | None, port: int | None) -> int:
 def _run(home: Path, host: str | None, port: int | None) -> int:
     listener, address = _listen(host, port)
     _forget(home / "env")
+    _move_aside(home)
     _say("starting the emulator of DynamoDB and S3 …")
     emulator = Emulator(home / "state")
     try:
@@ -213,6 +216,21 @@ def _write_private(file: Path, content: str) -> None:
     draft.touch(mode=0o600)
     draft.write_text(content)
     draft.replace(file)
+
+
+def _move_aside(home: Path) -> None:
+    """Data of a format that this release does not read is kept, beside what is begun now."""
+    state, file = home / "state", home / "format"
+    known = file.read_text().strip() if file.exists() else "none"
+    if state.exists() and known != str(FORMAT):
+        aside = home / f"state.format-{known}-{time.strftime('%Y%m%dT%H%M%S')}"
+        state.rename(aside)
+        (home / "keys.json").unlink(missing_ok=True)  # of the tenants' keys in that data
+        _say(
+            f"the data of an earlier release is in a format that this one does not read: it is kept "
+            f"in {_relative(aside)}, and new data is begun"
+        )
+    file.write_text(f"{FORMAT}\n")
 
 
 def _forget(file: Path) -> None:
