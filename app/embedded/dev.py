@@ -227,7 +227,7 @@ def _move_aside(home: Path) -> None:
         state.rename(aside)
         (home / "keys.json").unlink(missing_ok=True)  # of the tenants' keys in that data
         _say(
-            f"the data of an earlier release is in a format that this one does not read: it is kept "
+            "the data of an earlier release is in a format that this one does not read: it is kept "
             f"in {_relative(aside)}, and new data is begun"
         )
     file.write_text(f"{FORMAT}\n")
