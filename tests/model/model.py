@@ -54,7 +54,7 @@ def first_of(moment: Moment) -> int:
 
 @dataclass(frozen=True)
 class Document:
-    """`contents` are the bytes of all versions, the newest last."""
+    """`contents` are the bytes of all versions, the newest last, and `types` what they are."""
 
     tenant: str
     id: str
@@ -70,6 +70,8 @@ class Document:
     expires_at: int | None = None
     deleted_at: Moment | None = None
     purge_after: Moment | None = None
+    key: str | None = None
+    types: tuple[str, ...] = ()
 
     @property
     def unseen(self) -> bool:
@@ -91,6 +93,10 @@ class Document:
     def content_etag(self) -> str:
         return f'"{self.sha256}"'
 
+    def holds(self, key: str, now: int) -> bool:
+        """Whether no other document can have the key."""
+        return self.key == key and self.readable(now)
+
     def readable(self, now: int) -> bool:
         return self.deleted_at is None and not self._expired(now)
 
@@ -105,6 +111,7 @@ class Document:
         """What a client sees of it, but for the moments."""
         return {
             "name": self.name,
+            "key": self.key,
             "content_type": self.content_type,
             "size": len(self.content),
             "checksum": {"algorithm": "sha256", "value": self.sha256, "part_size": None},
@@ -153,6 +160,7 @@ class Create:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     expires_at: int | None = None
     digest: Literal["none", "right", "wrong"] = "none"
+    key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -185,7 +193,17 @@ class Restore:
     if_match: str | None = None
 
 
-Write = Create | Replace | Patch | Delete | Restore
+@dataclass(frozen=True)
+class RestoreVersion:
+    """`if_match` takes the content's entity tag."""
+
+    id: str
+    version: int
+    if_match: str | None = None
+
+
+Change = Replace | Patch | Delete | Restore | RestoreVersion
+Write = Create | Change
 
 
 @dataclass(frozen=True)
@@ -295,6 +313,14 @@ class World:
     def with_document(self, document: Document) -> World:
         return World({**self.documents, document.id: document}, self.keys)
 
+    def key_is_taken(self, document: Document, now: int) -> bool:
+        """Whether another of the tenant's documents holds the key that this one would have."""
+        return document.key is not None and any(
+            other.holds(document.key, now)
+            for other in self.documents.values()
+            if other.tenant == document.tenant and other.id != document.id
+        )
+
     def having_seen(self, known: Document, seen: Document) -> World:
         """With more known about a document's state; what an answer shows of it, too."""
         documents = {i: d for i, d in self.documents.items() if i != known.id}
@@ -347,18 +373,28 @@ def perform(world: World, request: Request, now: int, span: Span) -> tuple[World
     act = request.act
     if isinstance(act, Create):
         document = _created(world, act, request.caller, now, span)
+        if world.key_is_taken(document, now):
+            raise Refused("key-taken")
+        if act.digest == "wrong":
+            raise Refused("bad-digest")
         return world.with_document(document), document
-    assert isinstance(act, Replace | Patch | Delete | Restore)
+    assert isinstance(act, Change)
     before = world.find(request.caller, act.id)
     allowed = before and (
         before.restorable(now) if isinstance(act, Restore) else before.readable(now)
     )
     if before is None or not allowed:
         raise Refused("not-found")
-    etag = before.content_etag if isinstance(act, Replace) else before.etag
+    if isinstance(act, RestoreVersion) and act.version > len(before.contents):
+        raise Refused("not-found")
+    of_content = isinstance(act, Replace | RestoreVersion)
+    etag = before.content_etag if of_content else before.etag
     if act.if_match not in (None, "*", etag):
         raise Refused("precondition-failed")
     after = _changed(before, act, now, span)
+    gains = before.deleted_at is not None or after.key != before.key
+    if gains and after.deleted_at is None and world.key_is_taken(after, now):
+        raise Refused("key-taken")
     if after is not before:
         updated = Span(max(span.first, first_of(before.updated_at)), span.last)
         after = replace(after, revision=before.revision + 1, updated_at=updated)
@@ -368,13 +404,14 @@ def perform(world: World, request: Request, now: int, span: Span) -> tuple[World
 def _created(world: World, act: Create, caller: Caller, now: int, span: Span) -> Document:
     if act.expires_at is not None and act.expires_at <= now:
         raise Refused("bad-header")
-    if act.digest == "wrong":
-        raise Refused("bad-digest")
+    kind = act.content_type or DEFAULT_TYPE
     return Document(
         tenant=caller.tenant,
         id=f"{UNSEEN}{len(world.documents)}",
-        name=act.name or DEFAULT_NAME,
-        content_type=act.content_type or DEFAULT_TYPE,
+        name=act.name or (act.key or DEFAULT_NAME).rpartition("/")[2],
+        content_type=kind,
+        key=act.key,
+        types=(kind,),
         tags=tuple(dict.fromkeys(act.tags)),
         metadata=act.metadata,
         contents=(act.content,),
@@ -386,16 +423,20 @@ def _created(world: World, act: Create, caller: Caller, now: int, span: Span) ->
     )
 
 
-def _changed(
-    before: Document, act: Replace | Patch | Delete | Restore, now: int, span: Span
-) -> Document:
+def _changed(before: Document, act: Change, now: int, span: Span) -> Document:
     """`before` itself if there is nothing to do."""
     if isinstance(act, Replace):
         if act.digest == "wrong":
             raise Refused("bad-digest")
         kind = act.content_type or before.content_type
         contents = (*before.contents, act.content)
-        return replace(before, contents=contents, content_type=kind)
+        return replace(before, contents=contents, content_type=kind, types=(*before.types, kind))
+    if isinstance(act, RestoreVersion):
+        if act.version == len(before.contents):
+            return before
+        content, kind = before.contents[act.version - 1], before.types[act.version - 1]
+        contents, types = (*before.contents, content), (*before.types, kind)
+        return replace(before, contents=contents, content_type=kind, types=types)
     if isinstance(act, Patch):
         return replace(before, **_patched(before, act.fields, now))
     if isinstance(act, Delete):

@@ -34,6 +34,7 @@ class Found:
     usage: Counter[str]
     intents: set[str]
     claims: dict[str, str]
+    held: dict[str, str]  # the document of each key
 
 
 class Storage:
@@ -58,7 +59,10 @@ class Storage:
         assert found.entries == {entry for d in documents.values() for entry in _entries(d)}
         assert found.versions.keys() == documents.keys()
         contents = [content for d in documents.values() for content in d.contents]
-        assert found.usage["bytes"] == sum(len(content) for content in contents)
+        # Versions that were restored share their bytes with the one that they were.
+        stored = {v["content_id"]["S"]: v for vs in found.versions.values() for v in vs}
+        assert found.usage["bytes"] == sum(int(v["size"]["N"]) for v in stored.values())
+        _check_held(found.held, documents.values())
         assert found.usage["documents"] == len(documents)
         assert found.usage["versions"] == len(contents)
         _check_claims(tenant, found, world)
@@ -101,6 +105,8 @@ class Storage:
         ]
         assert versions[-1]["content_id"]["S"] == found.documents[document.id].content_id
         for version, content in zip(versions, document.contents, strict=True):
+            number = int(version["SK"]["S"])
+            assert version["content_type"]["S"] == document.types[number - 1]
             assert int(version["size"]["N"]) == len(content)
             assert version["sha256"]["S"] == hashlib.sha256(content).hexdigest()
             key = f"{tenant}/{document.id}/{version['content_id']['S']}"
@@ -108,14 +114,18 @@ class Storage:
             assert stored == content, key
 
     def _find(self, tenant: str) -> Found:
-        found = Found({}, {}, set(), Counter(), set(), {})
+        found = Found({}, {}, set(), Counter(), set(), {}, {})
         for item in self._scan():
             kind, _, rest = item["PK"]["S"].partition("#")
             owner, _, rest = rest.partition("#")
             if kind == "W" and item["tenant"]["S"] == tenant:
-                found.intents.add(f"{tenant}/{item['document_id']['S']}/{owner}")
+                write_id = item["SK"]["S"].partition("#")[0]
+                found.intents.add(f"{tenant}/{item['document_id']['S']}/{write_id}")
             elif owner == tenant:
                 _sort_in(found, kind, rest, item)
+        for document in found.documents.values():
+            current = items.version_item(Tenant(tenant), document.id, document.current)
+            found.versions.setdefault(document.id, []).append(current)
         for versions in found.versions.values():
             versions.sort(key=lambda version: str(version["SK"]["S"]))
         return found
@@ -166,6 +176,8 @@ def _sort_in(found: Found, kind: str, rest: str, item: Item) -> None:
     identifier = item["SK"]["S"][2:]
     if kind == "V":
         found.versions.setdefault(rest, []).append(item)
+    elif kind == "N":
+        found.held[item["SK"]["S"]] = item["document_id"]["S"]
     elif kind == "I" and int(item["expires"]["N"]) > time.time() * 1000:
         found.claims[rest] = item["state"]["S"]
     elif kind != "T":
@@ -184,7 +196,7 @@ def _check_document(stored: stored_models.Document, document: Document) -> None:
     same: list[Callable[[Any], object]] = [
         lambda d: (d.name, d.content_type, d.tags, d.metadata, d.revision, d.created_by),
         lambda d: (d.created_at, d.updated_at, d.expires_at, d.deleted_at, d.purge_after),
-        lambda d: d.sha256,
+        lambda d: (d.sha256, d.key),
     ]
     for view in same:
         assert view(stored) == view(document)
@@ -194,8 +206,28 @@ def _check_document(stored: stored_models.Document, document: Document) -> None:
 
 def _entries(document: Document) -> Iterable[tuple[str, str]]:
     yield f"SHA#{document.sha256}", document.id
+    if document.key is not None and document.deleted_at is not None:
+        yield f"KEY#{document.key}", document.id
     for tag in document.tags:
         yield f"TAG#{tag}", document.id
+
+
+def _check_held(held: dict[str, str], documents: Iterable[Document]) -> None:
+    """Each key is that of the document that can be read, if there is one. One that has expired may
+    have it still, unless another has taken it over."""
+    now = int(time.time() * 1000)
+    wanted: dict[str, list[Document]] = {}
+    for document in documents:
+        if document.key is not None and document.deleted_at is None:
+            wanted.setdefault(document.key, []).append(document)
+    assert held.keys() <= wanted.keys()
+    for key, candidates in wanted.items():
+        alive = [document.id for document in candidates if document.readable(now)]
+        assert len(alive) <= 1
+        if alive:
+            assert held.get(key) == alive[0]
+        else:
+            assert held.get(key) in (None, *(document.id for document in candidates))
 
 
 def _check_claims(tenant: str, found: Found, world: World) -> None:

@@ -56,6 +56,7 @@ from tests.model.model import (
     Replace,
     Request,
     Restore,
+    RestoreVersion,
     Said,
     World,
     after,
@@ -398,7 +399,7 @@ def _otherwise(request: Request) -> Request:
     elif isinstance(act, Patch):
         other = replace(act, fields={**act.fields, "name": "z.txt"})
     else:
-        assert isinstance(act, Delete | Restore)
+        assert isinstance(act, Delete | Restore | RestoreVersion)
         other = replace(act, if_match='"77"')
     return replace(request, act=other)
 

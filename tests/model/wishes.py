@@ -26,6 +26,7 @@ from tests.model.model import (
     Replace,
     Request,
     Restore,
+    RestoreVersion,
 )
 
 MiB = 1024 * 1024
@@ -41,6 +42,8 @@ _CONTENTS = {
     "parts": bytes(range(256)) * (6 * MiB // 256),
 }
 _NAMES = ("a.txt", "ab.txt", "b.txt", "café 👋.pdf")
+# Few, so that documents meet.
+_KEYS = (None, None, "a", "a/b.txt", "café/x")
 _TYPES = (None, "text/plain", "image/png")
 _SHORT = tuple(_CONTENTS)[:-1]
 TAGS = ("x", "y", "café", "a,b")
@@ -114,7 +117,10 @@ def act_of(wish: Wish, document: Document | None, now: int) -> Act:
         if more.pop("by_sha256"):
             more["sha256"] = document.sha256 if document else "0" * 64
         return List(**more)
-    tag = with_condition(document, wish.condition, wish.kind == "replace")
+    of_content = wish.kind in ("replace", "restore version")
+    tag = with_condition(document, wish.condition, of_content)
+    if wish.kind == "restore version":
+        return RestoreVersion(identifier, if_match=tag, **more)
     if wish.kind == "replace":
         return Replace(identifier, if_match=tag, **more)
     if wish.kind == "patch":
@@ -136,6 +142,7 @@ _created = st.fixed_dictionaries(
         "tags": _tags,
         "metadata": st.sampled_from(tuple(_METADATA)[:-2]),
         "expires_at": _expiries,
+        "key": st.sampled_from(_KEYS),
     },
 )
 _replaced = st.fixed_dictionaries(
@@ -148,8 +155,10 @@ _patched = st.fixed_dictionaries(
         "tags": st.none() | _tags.map(list),
         "metadata": st.sampled_from(tuple(_METADATA)),
         "expires_at": _expiries,
+        "key": st.sampled_from(_KEYS),
     },
 )
+_versions = st.fixed_dictionaries({"version": st.sampled_from((1, 1, 2, 3))})
 _nothing: st.SearchStrategy[dict[str, Any]] = st.just({})
 
 
@@ -177,7 +186,10 @@ patches = _wishes("patch", _patched)
 replacements = _wishes("replace", _replaced)
 deletions = _wishes("delete", _nothing)
 restorations = _wishes("restore", _nothing)
-changes = _by_weight((patches, 4), (replacements, 2), (deletions, 1), (restorations, 1))
+versions = _wishes("restore version", _versions)
+changes = _by_weight(
+    (patches, 4), (replacements, 2), (deletions, 1), (restorations, 1), (versions, 1)
+)
 reads = _wishes("read", _nothing)
 contents = _wishes(
     "content",
@@ -248,7 +260,8 @@ def _operations(request: Request) -> tuple[str, ...]:
             return (*keyed, *_REMOVING, "DeleteObject", "DeleteItem")
         storing = _PARTS if len(act.content) > 5 * MiB else ("PutObject",)
         return (*keyed, "PutItem", *storing, *["TransactWriteItems"] * 4)
-    together = request.key is not None or (isinstance(act, Patch) and "tags" in act.fields)
+    together = request.key is not None or isinstance(act, RestoreVersion)
+    together |= isinstance(act, Patch) and not {"tags", "key"}.isdisjoint(act.fields)
     commit = "TransactWriteItems" if together else "UpdateItem"
     return (*keyed, *[commit] * 4, "GetItem", *(["DeleteItem"] if request.key else []))
 
