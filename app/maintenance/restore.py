@@ -183,7 +183,7 @@ class Restorer(Verifier):
         if not self._dry_run:
             if await self._table.reap_lapsed(intent.write_id, self._clock()) is None:
                 return []
-            await self._table.drop_intent(opened.tenant, intent)
+            await self._table.drop_intent(opened.tenant, intent, self._clock())
         self.state.intents_closed += 1
         return []
 

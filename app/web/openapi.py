@@ -329,6 +329,11 @@ def _problem_schema() -> Json:
                 "format": "int64",
                 "description": "`too-large`: the most bytes",
             },
+            "missing": {
+                "type": "array",
+                "items": {"type": "integer"},
+                "description": "`upload-incomplete`: numbers of parts, the first 100",
+            },
             "scope": {**text, "description": "`insufficient-scope`: what the key lacks"},
             "beyond": {
                 "type": "array",
