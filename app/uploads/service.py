@@ -138,6 +138,7 @@ class Uploads:
         except OutcomeUnknown:
             raise  # the sweeper finds out
         except NotOpen as ended:
+            self._tasks.background(self._end_parts(upload))
             raise Unavailable("The upload took too long to begin.", 1) from ended
         except BaseException:
             self._tasks.background(self._end(upload))
@@ -290,7 +291,13 @@ class Uploads:
         if upload.state == "completed":
             return await self._again(caller, upload)
         self._require_time_left(upload)
-        checksum = await self._tasks.shielded(self._verified(upload))
+        try:
+            checksum = await self._tasks.shielded(self._verified(upload))
+        except problems.UploadIncomplete as incomplete:
+            current = await self._table.read(upload.id)
+            if current is None or current.state != "open":  # that is why
+                raise _not_found() from incomplete
+            raise
         deadline.start(self._deadline_seconds)  # S3's own time does not count
         await self._quota.reserve(caller.tenant, upload.size, not upload.is_version)
         try:
@@ -411,6 +418,11 @@ class Uploads:
         except StorageError as error:  # the sweeper does it
             log.warning("bytes are left to the sweeper", extra={"reason": str(error)})
         return True
+
+    async def _end_parts(self, upload: Upload) -> None:
+        """End what was begun in the bucket for an upload that is over."""
+        deadline.start(self._deadline_seconds)
+        await self._objects.abort_uploads(upload.object_key)
 
 
 def _document(upload: Upload, checksum: Checksum, now: int) -> Document:
