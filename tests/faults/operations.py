@@ -270,7 +270,7 @@ def _batch(client: Client, path: str, sent: dict[str, str]) -> Answer:
 PART = 5 * 1024 * 1024
 
 
-def _wish(client: Client, body: bytes, **more: Any) -> dict[str, Any]:
+def wish(client: Client, body: bytes, **more: Any) -> dict[str, Any]:
     wish: dict[str, Any] = {"name": "untitled", "size": len(body), "tags": [client.tag], **more}
     if len(body) > PART:
         return {**wish, "part_size": PART}
@@ -281,7 +281,7 @@ def _begin(body: bytes) -> Callable[[Client, str, dict[str, str]], Answer]:
     """What is told again of a beginning is the id: the rest has a time in it."""
 
     def act(client: Client, path: str, sent: dict[str, str]) -> Answer:
-        answer = client.call("POST", "/v1/uploads", _wish(client, body), sent)
+        answer = client.call("POST", "/v1/uploads", wish(client, body), sent)
         if answer.status != 201:
             return answer
         return Answer(answer.status, answer.headers, answer.json()["id"].encode())
@@ -289,11 +289,11 @@ def _begin(body: bytes) -> Callable[[Client, str, dict[str, str]], Answer]:
     return act
 
 
-def _sent(body: bytes, **more: Any) -> Callable[[Client], str]:
+def sent(body: bytes, **more: Any) -> Callable[[Client], str]:
     """An upload's address, all of its bytes in the bucket."""
 
     def prepare(client: Client) -> str:
-        begun = client.call("POST", "/v1/uploads", _wish(client, body, **more))
+        begun = client.call("POST", "/v1/uploads", wish(client, body, **more))
         assert begun.status == 201, begun
         upload = begun.json()
         path = f"/v1/uploads/{upload['id']}"
@@ -309,13 +309,13 @@ def _sent(body: bytes, **more: Any) -> Callable[[Client], str]:
                 (part["request"], piece) for part, piece in zip(signed, pieces, strict=True)
             ]
         for request, piece in requests:
-            _put(request, piece)
+            put_signed(request, piece)
         return path
 
     return prepare
 
 
-def _put(request: dict[str, Any], body: bytes) -> None:
+def put_signed(request: dict[str, Any], body: bytes) -> None:
     """As a client does: past the service."""
     parts = urlsplit(request["url"])
     connection = http.client.HTTPConnection(parts.netloc, timeout=30)
@@ -329,7 +329,7 @@ def _put(request: dict[str, Any], body: bytes) -> None:
 
 def _sent_version(client: Client) -> str:
     made = client.made()
-    return _sent(OTHER, document_id=made.rpartition("/")[2])(client)
+    return sent(OTHER, document_id=made.rpartition("/")[2])(client)
 
 
 _SIGNED_PART = {"parts": [{"number": 1, "sha256": hashlib.sha256(LARGE[:PART]).hexdigest()}]}
@@ -496,20 +496,20 @@ OPERATIONS = (
     Operation("upload", _nothing, _begin(SMALL), _NONE, _NONE),
     Operation("upload-parts", _nothing, _begin(LARGE), _NONE, _NONE),
     Operation(
-        "sign-parts", _sent(LARGE), _call("POST", "/parts", _SIGNED_PART), _NONE, _NONE, keyed=False
+        "sign-parts", sent(LARGE), _call("POST", "/parts", _SIGNED_PART), _NONE, _NONE, keyed=False
     ),
-    Operation("read-upload", _sent(SMALL), _call("GET"), _NONE, _NONE, keyed=False),
-    Operation("read-upload-parts", _sent(LARGE), _call("GET"), _NONE, _NONE, keyed=False),
-    Operation("complete", _sent(SMALL), _call("POST", "/complete"), _NONE, _document()),
+    Operation("read-upload", sent(SMALL), _call("GET"), _NONE, _NONE, keyed=False),
+    Operation("read-upload-parts", sent(LARGE), _call("GET"), _NONE, _NONE, keyed=False),
+    Operation("complete", sent(SMALL), _call("POST", "/complete"), _NONE, _document()),
     Operation(
         "complete-unkeyed",
-        _sent(SMALL),
+        sent(SMALL),
         _call("POST", "/complete"),
         _NONE,
         _document(),
         keyed=False,
     ),
-    Operation("complete-parts", _sent(LARGE), _call("POST", "/complete"), _NONE, _document(LARGE)),
+    Operation("complete-parts", sent(LARGE), _call("POST", "/complete"), _NONE, _document(LARGE)),
     Operation(
         "complete-version",
         _sent_version,
@@ -517,8 +517,8 @@ OPERATIONS = (
         _document(),
         _document(OTHER, version=2, revision=2),
     ),
-    Operation("abort", _sent(SMALL), _call("DELETE"), _NONE, _NONE),
-    Operation("abort-parts", _sent(LARGE), _call("DELETE"), _NONE, _NONE),
+    Operation("abort", sent(SMALL), _call("DELETE"), _NONE, _NONE),
+    Operation("abort-parts", sent(LARGE), _call("DELETE"), _NONE, _NONE),
     # With a key that the service has not seen yet: it is looked up first.
     Operation("authenticate", Client.fresh, _call("GET"), _document(), _document(), keyed=False),
     Operation("read", Client.made, _call("GET"), _document(), _document(), keyed=False),
