@@ -246,8 +246,8 @@ def parse_parts(body: object) -> list[tuple[int, str]]:
     for position, part in enumerate(parts):
         where = f"parts[{position}]"
         members = _members(part, frozenset({"number", "sha256"}), where)
-        number = members.get("number")
-        if type(number) is not int or not 1 <= number <= MOST_PARTS:
+        number = _whole(members.get("number"))
+        if number is None or not 1 <= number <= MOST_PARTS:
             raise InvalidDocument(f"{where}: number must be a whole number from 1 to {MOST_PARTS}.")
         if number in found:
             raise InvalidDocument(f"{where}: part {number} is named twice.")
@@ -275,10 +275,17 @@ def _text(members: dict[str, Any], name: str) -> str | None:
 
 
 def _size(members: dict[str, Any]) -> int:
-    size = members.get("size")
-    if type(size) is not int or not 0 <= size <= LARGEST:
+    size = _whole(members.get("size"))
+    if size is None or not 0 <= size <= LARGEST:
         raise InvalidDocument(f"size must be a whole number of bytes from 0 to {LARGEST}.")
     return size
+
+
+def _whole(value: object) -> int | None:
+    """A whole number, with a fraction of zero as well: to JSON Schema that is an integer, too."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
 
 
 def _digest(members: dict[str, Any]) -> str | None:
@@ -301,7 +308,8 @@ def _bytes(members: dict[str, Any], size: int) -> tuple[str | None, int | None]:
         )
     if part_size is None:
         return None, usual_part_size(size)
-    if type(part_size) is not int or not SMALLEST_PART <= part_size <= LARGEST_PART:
+    part_size = _whole(part_size)
+    if part_size is None or not SMALLEST_PART <= part_size <= LARGEST_PART:
         raise InvalidDocument(
             f"part_size must be a whole number of bytes from {SMALLEST_PART} to {LARGEST_PART}."
         )

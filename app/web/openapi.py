@@ -233,6 +233,8 @@ def _problem_responses(route: Route) -> Json:
 
 def _problem_response(route: Route, status: int, kinds: list[type[Problem]]) -> Json:
     headers = _PROBLEM_HEADERS.get(status, {})
+    if not any(kind.retry_seconds is not None for kind in kinds):
+        headers = {name: value for name, value in headers.items() if name != "Retry-After"}
     if "Retry-After" in headers:
         always = all(kind.retry_seconds is not None for kind in kinds)
         headers = {**headers, "Retry-After": {**headers["Retry-After"], "required": always}}
