@@ -98,7 +98,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="origins whose web pages may call the API, comma-separated; * for all"
+        (),
+        description="origins whose web pages may call the API, comma-separated; * for all. "
+        "`provision` lets them follow presigned URLs, too",
     )
     oidc_issuers: Annotated[tuple[OidcIssuer, ...], NoDecode] = Field(
         (),

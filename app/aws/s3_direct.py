@@ -18,6 +18,7 @@ from app.storage.objects import SignedRequest, Source, Stat, StoredPart, Unfinis
 # S3 joins thousands of parts before it answers, but not for longer than a client waits.
 _COMPLETE_SECONDS = 45.0
 _ENDED = "NoSuchUpload"
+_LISTED = 1000  # parts of a page, the most that S3 gives
 
 
 class S3DirectObjects(S3ObjectStore):
@@ -64,7 +65,11 @@ class S3DirectObjects(S3ObjectStore):
         found: list[StoredPart] = []
         marker = "0"
         while True:
-            query = [("part-number-marker", marker), ("uploadId", upload.upload_id)]
+            query = [
+                ("max-parts", str(_LISTED)),
+                ("part-number-marker", marker),
+                ("uploadId", upload.upload_id),
+            ]
             try:
                 reply = await self._client.call(
                     "ListParts",
