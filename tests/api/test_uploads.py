@@ -654,3 +654,89 @@ def test_other_bytes_in_the_bucket_end_the_upload(service: Service) -> None:
     listed = bucket.list_object_versions(Bucket=variables["S3_BUCKET"], Prefix=key)
     assert "Versions" not in listed
     assert service.read(upload["document_id"]).status == 404
+
+
+# --- keys that are confined ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(service: Service) -> tuple[str, str]:
+    """A prefix, and an API key that is confined to it."""
+    prefix = f"{unique('folder')}/"
+    wish = {
+        "name": "confined",
+        "scopes": ["documents:read", "documents:write"],
+        "key_prefix": prefix,
+    }
+    made = post(service, "/v1/keys", wish)
+    assert made.status == 201, made.body
+    return prefix, made.json()["secret"]
+
+
+def test_a_confined_key_uploads_within_its_prefix(
+    service: Service, folder: tuple[str, str]
+) -> None:
+    prefix, confined = folder
+    wish = {"key": f"{prefix}a", "size": len(SMALL), "sha256": sha256(SMALL)}
+    upload = post(service, "/v1/uploads", wish, confined)
+    assert upload.status == 201, upload.body
+    assert put(upload.json()["request"], SMALL) == 200
+    assert progress(service, upload.json(), confined).json()["received_bytes"] == len(SMALL)
+    document = complete(service, upload.json(), confined)
+    assert document.status == 201
+    version = {"document_id": document.json()["id"], "size": 0, "sha256": sha256(b"")}
+    second = post(service, "/v1/uploads", version, confined).json()
+    assert put(second["request"], b"") == 200
+    assert complete(service, second, confined).json()["version"] == 2
+
+
+def test_a_confined_key_reaches_nothing_else(service: Service, folder: tuple[str, str]) -> None:
+    prefix, confined = folder
+    wish: Json = {"name": "a", "size": len(SMALL), "sha256": sha256(SMALL)}
+    for outside in ({}, {"key": "elsewhere"}, {"key": prefix.rstrip("/")}):
+        answer = post(service, "/v1/uploads", {**wish, **outside}, confined)
+        assert (answer.status, kind(answer)) == (403, "outside-key-prefix"), outside
+    document = service.create(b"elsewhere")
+    version = {"document_id": document["id"], "size": 1, "sha256": sha256(b"x")}
+    assert post(service, "/v1/uploads", version, confined).status == 404
+    for upload in (
+        begin(service),
+        begin(service, key=unique("elsewhere")),
+        begin(service, name=..., document_id=document["id"]),
+    ):
+        put(upload["request"], SMALL)
+        path = f"/v1/uploads/{upload['id']}"
+        for answer in (
+            progress(service, upload, confined),
+            complete(service, upload, confined),
+            abort(service, upload, confined),
+            post(service, path + "/parts", {"parts": [_part(1)]}, confined),
+        ):
+            assert (answer.status, kind(answer)) == (404, "not-found")
+        assert complete(service, upload).status == 201
+
+
+def test_a_document_that_was_moved_away_is_out_of_reach(
+    service: Service, folder: tuple[str, str]
+) -> None:
+    prefix, confined = folder
+    document = service.create(b"first", Document_Key=f"{prefix}moved")
+    wish = {"document_id": document["id"], "size": len(SMALL), "sha256": sha256(SMALL)}
+    upload = post(service, "/v1/uploads", wish, confined).json()
+    put(upload["request"], SMALL)
+    path = f"/v1/documents/{document['id']}"
+    assert service.request("PATCH", path, {"key": unique("away")}).status == 200
+    assert complete(service, upload, confined).status == 404
+    assert progress(service, upload, confined).status == 404
+    assert complete(service, upload).status == 201
+
+
+def test_a_replay_is_given_to_those_who_reach_it(service: Service, folder: tuple[str, str]) -> None:
+    _, confined = folder
+    wish = {"name": "a", "size": len(SMALL), "sha256": sha256(SMALL)}
+    idempotency_key = unique("replay")
+    first = post(service, "/v1/uploads", wish, Idempotency_Key=idempotency_key)
+    assert first.status == 201
+    again = post(service, "/v1/uploads", wish, confined, Idempotency_Key=idempotency_key)
+    assert again.status == 404
+    assert "X-Amz-Signature" not in again.body.decode()
