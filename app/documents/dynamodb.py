@@ -396,7 +396,18 @@ class DynamoDocuments(Table):
             return []
         size = change.after.size if change.intent else 0
         new = 0 if change.before else 1
-        return [count(self._table, tenant, token, bytes=size, documents=new, versions=1)]
+        ends = -1 if isinstance(change.intent, UploadIntent) else 0
+        return [
+            count(
+                self._table,
+                tenant,
+                token,
+                bytes=size,
+                documents=new,
+                versions=1,
+                uploads=ends,
+            )
+        ]
 
     # --- versions ---------------------------------------------------------------------------
 

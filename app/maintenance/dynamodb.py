@@ -119,7 +119,8 @@ def owner_of(item: Item) -> str | None:
 
 def _indexed(item: Item) -> str | Excess | Tenant | tuple[Tenant, str]:
     """What an entry of the index names."""
-    kind, owner, *_ = item["PK"]["S"].split("#")
+    partition: str = item["PK"]["S"]
+    kind, owner, *_ = partition.split("#")
     if kind == "R":
         return excess(item)
     if kind == UPLOADS:

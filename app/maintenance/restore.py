@@ -382,7 +382,7 @@ class Restorer(Verifier):
         found there, are wrong. All that changes what is held moves one."""
         counters = await self._table.usage(tenant)
         counted = total(counters)
-        held = replace(self._recount.held(tenant.id), uploads=counted.uploads)
+        held = self._recount.held(tenant.id)
         if held == counted:
             return
         first = counters[0] if counters else Usage(tenant, 0, 0, 0)

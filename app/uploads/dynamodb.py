@@ -9,7 +9,7 @@ from app.aws.attributes import Item, due_bucket, moment, number, text
 from app.aws.dynamodb import ConditionFailed
 from app.aws.table import CONDITION_FAILED, Table
 from app.documents.items import FORMAT, upload_key
-from app.documents.models import Intent
+from app.documents.models import UploadIntent
 from app.idempotency.dynamodb import settlement
 from app.idempotency.models import Claim, Settlement
 from app.idempotency.ports import ClaimLost
@@ -18,6 +18,7 @@ from app.records import Tenant, new_write_id
 from app.storage.errors import Unavailable
 from app.uploads.models import Upload
 from app.uploads.ports import NotOpen
+from app.usage.dynamodb import count
 
 _TEXTS = (
     "sha256",
@@ -39,13 +40,7 @@ class DynamoUploads(Table):
             "Item": upload_item(upload),
             "ConditionExpression": "attribute_not_exists(PK)",
         }
-        if claim is None or settled is None:
-            try:
-                await self._client.call("PutItem", put)
-            except ConditionFailed:
-                return  # ours, whose answer was lost: nobody else draws the same id
-            return
-        await self._with_claim({"Put": put}, upload, claim, settled)
+        await self._together(upload, {"Put": put}, claim, settled, uploads=1)
 
     async def begin(self, upload: Upload, claim: Claim | None, settled: Settlement | None) -> None:
         update = self._update(
@@ -67,24 +62,40 @@ class DynamoUploads(Table):
             except ConditionFailed as refusal:
                 raise NotOpen(await self.read(upload.id)) from refusal
             return
-        await self._with_claim({"Update": update}, upload, claim, settled)
+        await self._together(upload, {"Update": update}, claim, settled)
 
-    async def _with_claim(
-        self, write: Item, upload: Upload, claim: Claim, settled: Settlement
+    async def _together(
+        self,
+        upload: Upload,
+        write: Item,
+        claim: Claim | None,
+        settled: Settlement | None,
+        *,
+        uploads: int = 0,
     ) -> None:
+        """One transaction of the write, the answer to it, and what it adds to the open uploads that
+        are counted."""
+        writes = [write]
+        if claim is not None and settled is not None:
+            settle = settlement(self._table, upload.tenant, claim, settled)
+            writes.append({"Update": settle})
+
         async def refused(reasons: list[Item]) -> bool:
             codes = [reason.get("Code") for reason in reasons]
             if codes[:1] == [CONDITION_FAILED]:
                 current = await self.read(upload.id)
                 if "Put" in write and current is not None:
-                    return True
+                    return True  # nobody else draws the same id
                 raise NotOpen(current)
-            if codes[1:2] == [CONDITION_FAILED]:
+            if CONDITION_FAILED in codes:
                 raise ClaimLost
             return False
 
-        settle = {"Update": settlement(self._table, upload.tenant, claim, settled)}
-        await self._client.transact(new_write_id(), lambda token: [write, settle], refused)
+        def with_count(token: str) -> list[Item]:
+            counted = count(self._table, upload.tenant, token, uploads=uploads)
+            return [*writes, counted] if uploads else writes
+
+        await self._client.transact(new_write_id(), with_count, refused)
 
     async def read(self, upload_id: str) -> Upload | None:
         item = await self._get(upload_key(upload_id))
@@ -109,24 +120,27 @@ class DynamoUploads(Table):
                 raise NotOpen(current) from refusal
             return current  # somebody who came later has put it off further
 
-    async def reap(self, upload: Upload, now: int) -> bool:
+    async def reap(self, upload: Upload, now: int, *, lapsed: bool = False) -> bool:
+        """See the port. If it has to be `lapsed`, also False before its end."""
         # What was begun before may yet arrive, however long ago the last URL was signed.
+        until = upload.urls_until if lapsed else max(upload.urls_until, now)
         values = {
             ":reaping": text("reaping"),
             ":open": text("open"),
             ":now": number(now),
-            ":until": number(max(upload.urls_until, now)),
+            ":until": number(until),
             ":one": number(1),
         }
+        update = self._update(
+            upload.id,
+            "SET #state = :reaping, due_at = :now, urls_until = :until ADD revision :one",
+            "#state = :open" + (" AND due_at <= :now" if lapsed else ""),
+            values,
+        )
         try:
-            await self._changed(
-                upload.id,
-                "SET #state = :reaping, due_at = :now, urls_until = :until ADD revision :one",
-                "#state IN (:open, :reaping)",
-                values,
-            )
-        except ConditionFailed:
-            return False
+            await self._together(upload, {"Update": update}, None, None, uploads=-1)
+        except NotOpen as ended:
+            return ended.current is not None and ended.current.state == "reaping"
         return True
 
     async def swept(self, upload: Upload) -> None:
@@ -239,7 +253,7 @@ def as_intent(upload: Upload) -> OpenIntent | None:
     document's any more. None once it covers nothing."""
     if upload.due_at is None:
         return None
-    intent = Intent(upload.id, upload.document_id, upload.due_at)
+    intent = UploadIntent(upload.id, upload.document_id, upload.due_at, upload.kept_until or 0)
     return OpenIntent(upload.tenant, intent, upload.state != "open")
 
 

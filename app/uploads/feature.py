@@ -5,7 +5,6 @@ from __future__ import annotations
 from app.feature import Api, Feature, Parts
 from app.uploads import models, openapi
 from app.uploads.dynamodb import KINDS, DynamoUploads
-from app.uploads.ports import NoQuota
 from app.uploads.routes import UploadRoutes
 from app.uploads.schemas import MOST_SIGNED
 from app.uploads.service import Uploads
@@ -20,7 +19,7 @@ def _api(parts: Parts) -> Api:
         parts.documents_service,
         parts.objects,
         parts.tasks,
-        NoQuota(),
+        parts.quotas,
         kept_ms=settings.upload_kept_hours * _HOUR_MS,
         deadline_seconds=settings.request_deadline_seconds,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.aws.attributes import Item, number, text
+from app.aws.attributes import Item, text
 from app.aws.dynamodb import ConditionFailed
 from app.documents.items import upload_key
 from app.documents.maintenance import DocumentMaintenance
@@ -34,25 +34,16 @@ class UploadMaintenance(DocumentMaintenance):
         upload = await self._uploads.read(write_id)
         if upload is None or upload.due_at is None or upload.due_at > now:
             return None
-        if upload.state == "open" and not await self._reap_upload(upload, now):
+        if upload.state == "open" and not await self._uploads.reap(upload, now, lapsed=True):
             return None
         opened = as_intent(upload)
         return OpenIntent(opened.tenant, opened.intent, True) if opened else None
 
-    async def _reap_upload(self, upload: Upload, now: int) -> bool:
-        values = {
-            ":reaping": text("reaping"),
-            ":open": text("open"),
-            ":now": number(now),
-            ":one": number(1),
-        }
-        return await self._if_so(
-            "UpdateItem",
-            upload,
-            "#state IN (:open, :reaping) AND due_at <= :now",
-            values,
-            "SET #state = :reaping ADD revision :one",
-        )
+    async def reap_intent(self, tenant: Tenant, intent: Intent) -> bool:
+        upload = await self._uploads.read(intent.write_id)
+        if upload is None:
+            return await super().reap_intent(tenant, intent)
+        return await self._uploads.reap(upload, upload.urls_until)
 
     async def drop_intent(self, tenant: Tenant, intent: Intent, now: int = 0) -> None:
         upload = await self._uploads.read(intent.write_id)

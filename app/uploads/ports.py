@@ -1,11 +1,10 @@
-"""The table, and what else uploads ask of others. Any method may raise `errors.Unavailable`."""
+"""The table, as uploads see it. Any method may raise `errors.Unavailable`."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 from app.idempotency.models import Claim, Settlement
-from app.records import Tenant
 from app.storage.errors import Refused
 from app.uploads.models import Upload
 
@@ -46,19 +45,3 @@ class UploadTable(Protocol):
     async def swept(self, upload: Upload) -> None:
         """The bytes of a reaping upload are gone: come once more when it is settled."""
         ...
-
-
-class Quota(Protocol):
-    """What bounds a tenant."""
-
-    async def reserve(self, tenant: Tenant, size: int, documents: int) -> None:
-        """Raise a `Problem` unless the tenant may hold so many bytes and documents more. Asked
-        when an upload is created, and again when it is to be completed."""
-        ...
-
-
-class NoQuota:
-    """Nothing bounds anybody."""
-
-    async def reserve(self, tenant: Tenant, size: int, documents: int) -> None:
-        return

@@ -38,7 +38,8 @@ from app.uploads.models import (
     Wish,
     composite,
 )
-from app.uploads.ports import NotOpen, Quota, UploadTable
+from app.uploads.ports import NotOpen, UploadTable
+from app.usage.ports import Quotas
 
 log = logging.getLogger("strongroom.uploads")
 
@@ -60,7 +61,7 @@ class Uploads:
         documents: Documents,
         objects: DirectObjects,
         tasks: Tasks,
-        quota: Quota,
+        quotas: Quotas,
         *,
         kept_ms: int,
         deadline_seconds: float,
@@ -69,7 +70,7 @@ class Uploads:
         self._documents = documents
         self._objects = objects
         self._tasks = tasks
-        self._quota = quota
+        self._quotas = quotas
         self._kept_ms = kept_ms
         self._deadline_seconds = deadline_seconds
 
@@ -93,7 +94,10 @@ class Uploads:
             current = await self._documents.read(caller, wish.document_id)
             precondition(current.content_etag)
             document_id = current.id
-        await self._quota.reserve(caller.tenant, wish.size, wish.document_id is None)
+        # Room is not kept for a day: it is asked for again when the bytes are there.
+        new_documents = int(wish.document_id is None)
+        room = await self._quotas.reserve(caller.tenant, bytes=wish.size, documents=new_documents)
+        room.release()
         now = now_ms()
         upload = Upload(
             id=new_write_id(),
@@ -299,9 +303,13 @@ class Uploads:
                 raise _not_found() from incomplete
             raise
         deadline.start(self._deadline_seconds)  # S3's own time does not count
-        await self._quota.reserve(caller.tenant, upload.size, not upload.is_version)
+        room = await self._quotas.reserve(
+            caller.tenant, bytes=upload.size, documents=int(not upload.is_version)
+        )
         try:
-            document = await self._commit(caller, upload, checksum, condition_of, attempt)
+            document = await room.commit(
+                upload.size, self._commit(caller, upload, checksum, condition_of, attempt)
+            )
         except (Conflict, IntentClosed, NotOpen):
             current = await self._table.read(upload.id)
             if current is not None and current.state == "completed":

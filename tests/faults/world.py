@@ -214,6 +214,7 @@ def _faults(world: World, swept: bool) -> Iterator[str]:
             if released:
                 held[item["tenant"]["S"]]["bytes"] += int(item["size"]["N"])
         elif kind == "U":
+            held[item["tenant"]["S"]]["uploads"] += item["state"]["S"] == "open"
             # A completed one covers its bytes until no URL of it is alive.
             if "due_at" in item:
                 under_way.append(f"{item['tenant']['S']}/{item['document_id']['S']}/{rest[0]}")
@@ -227,6 +228,7 @@ def _faults(world: World, swept: bool) -> Iterator[str]:
             usage[rest[0]]["bytes"] += int(item["bytes"]["N"])
             usage[rest[0]]["documents"] += int(item["documents"]["N"])
             usage[rest[0]]["versions"] += int(item["versions"]["N"])
+            usage[rest[0]]["uploads"] += int(item["uploads"]["N"])
         elif kind == "T" and len(rest) == 2:
             documents[f"{rest[0]}/{sort[2:]}"] = item
             held[rest[0]]["documents"] += 1
@@ -258,7 +260,7 @@ def _faults(world: World, swept: bool) -> Iterator[str]:
     for entry in entries - wanted:
         yield f"entry {entry} leads nowhere"
     for tenant in usage.keys() | held.keys():
-        for name in ("bytes", "documents", "versions"):
+        for name in ("bytes", "documents", "versions", "uploads"):
             if usage[tenant][name] != held[tenant][name]:
                 yield f"usage of {tenant}: {name} {usage[tenant][name]}, held {held[tenant][name]}"
     for key in keys:
