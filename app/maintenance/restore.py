@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 from app.documents.models import (
     Change,
     Document,
+    UploadIntent,
     Version,
     object_key,
     parse_object_key,
@@ -172,6 +173,8 @@ class Restorer(Verifier):
         """After it, no commit of the past may succeed; and the sweeper, which would remove the
         bytes, does not come upon it. They may be all that is left of a write that was lost."""
         intent = opened.intent
+        if opened.reaping and isinstance(intent, UploadIntent):
+            return []  # aborted before: what may still come of it is the sweeper's
         if intent.deadline > self._clock():
             if await self._table.read_intent(intent.write_id) is None:
                 return []
