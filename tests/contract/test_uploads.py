@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from app import bootstrap
 from app.documents.models import Change, Document, UploadIntent
 from app.documents.ports import Conflict, IntentClosed
 from app.idempotency.dynamodb import DynamoIdempotency
 from app.idempotency.models import Claim, Settlement, StoredResponse
 from app.idempotency.ports import ClaimLost, ClaimTaken
+from app.maintenance.reconcile import reconcile
 from app.records import Tenant, new_write_id
 from app.uploads.dynamodb import DynamoUploads
 from app.uploads.models import Upload
@@ -260,3 +262,21 @@ async def test_another_tenant_s_counter_is_left_alone(
 ) -> None:
     await opened(uploads, tenant=Tenant("globex"))
     assert await open_ones(table) == 0
+
+
+async def test_a_recount_counts_those_that_are_open(
+    uploads: DynamoUploads, table: EveryTable
+) -> None:
+    for _ in range(3):
+        await opened(uploads)
+    await uploads.reap(await opened(uploads), now())
+    _, change = completing(await opened(uploads))
+    await table.commit(ACME, change)
+    table._kinds = [kind for feature in bootstrap.FEATURES for kind in feature.kinds]
+    assert (await reconcile(table, ACME)).mended == []
+    [counter, *_] = await table.usage(ACME)
+    assert await table.correct_usage(counter, dataclasses.replace(counter, uploads=7))
+    assert await open_ones(table) != 3
+    [mended] = (await reconcile(table, ACME)).mended
+    assert mended.held.uploads == 3
+    assert await open_ones(table) == 3
