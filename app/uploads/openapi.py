@@ -100,6 +100,7 @@ def routes(handlers: UploadRoutes) -> list[Route]:
                 problems.NotFound,
                 problems.KeyTaken,
                 problems.OutsidePrefix,
+                problems.QuotaExceeded,
                 problems.PreconditionFailed,
                 *_JSON_PROBLEMS,
                 *WRITE_PROBLEMS,
@@ -176,6 +177,7 @@ def routes(handlers: UploadRoutes) -> list[Route]:
             problems=(
                 problems.NotFound,
                 problems.KeyTaken,
+                problems.QuotaExceeded,
                 problems.PreconditionFailed,
                 problems.UploadIncomplete,
                 problems.DigestMismatch,
