@@ -66,6 +66,7 @@ INSTALLED = (
     "keys",
     "oidc",
     "tenants",
+    "uploads",
     "usage",
     "versions",
 )
@@ -122,6 +123,9 @@ async def connect(settings: Settings, metrics: Metrics | None = None) -> AsyncIt
         budget=upload_memory,
         part_size=settings.upload_part_bytes,
         observe=observe,
+        presign_endpoint=endpoints.Endpoint.parse(settings.s3_presign_endpoint_url)
+        if settings.s3_presign_endpoint_url
+        else None,
     )
     name, shards = settings.dynamodb_table, settings.list_shards
     kinds = [kind for feature in FEATURES for kind in feature.kinds]

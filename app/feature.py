@@ -15,7 +15,7 @@ from app.idempotency.service import Idempotency
 from app.maintenance.ports import Check, ItemKind
 from app.records import Tenant
 from app.settings import Settings
-from app.storage.objects import ObjectStore
+from app.storage.objects import DirectObjects
 from app.tasks import Tasks
 from app.tenants.ports import KnownTenants
 from app.usage.ports import Quotas
@@ -32,7 +32,7 @@ class Parts:
     settings: Settings
     client: DynamoDB
     table: str
-    objects: ObjectStore
+    objects: DirectObjects
     tasks: Tasks
     idempotency: Idempotency
     documents: DocumentTable

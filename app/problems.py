@@ -170,7 +170,7 @@ class QuotaExceeded(Problem):
 
 
 class NotFound(Problem):
-    """There is no such route or document, or it is deleted, expired or not yours."""
+    """There is no such route, document or upload, or it is deleted, expired or not yours."""
 
     slug, status, title = "not-found", 404, "Not found"
 
@@ -205,6 +205,19 @@ class KeyTaken(Problem):
     """Another document has this key. Choose another one, or change that document."""
 
     slug, status, title = "key-taken", 409, "Key taken"
+
+
+class UploadIncomplete(Problem):
+    """Something of the upload has not arrived in the bucket; `missing` names the parts, 1 for the
+    whole of one that is sent at once. Send them, then complete it again."""
+
+    slug, status, title = "upload-incomplete", 409, "Upload incomplete"
+
+
+class UploadCompleted(Problem):
+    """The upload is completed, and its document is there."""
+
+    slug, status, title = "upload-completed", 409, "Upload completed"
 
 
 class VersionCurrent(Problem):
@@ -284,6 +297,13 @@ class InvalidBody(Problem):
     type, or a value out of bounds."""
 
     slug, status, title = "invalid-body", 422, "Invalid body"
+
+
+class DigestMismatch(Problem):
+    """The bytes in the bucket are not those that the upload announced. It is gone, and they with
+    it."""
+
+    slug, status, title = "digest-mismatch", 422, "Digest mismatch"
 
 
 class IdempotencyMismatch(Problem):

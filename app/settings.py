@@ -24,6 +24,9 @@ from app.records import TENANT_PATTERN
 MiB = 1024 * 1024
 # As a browser sends it: lower case, no path (RFC 6454, 6.2).
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_ADDRESS = re.compile(
+    r"https?://(?:[A-Za-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?(?:/[!-\"$->@-~]*)?"
+)
 GiB = 1024 * MiB
 
 
@@ -95,7 +98,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="origins whose web pages may call the API, comma-separated; * for all"
+        (),
+        description="origins whose web pages may call the API, comma-separated; * for all. "
+        "`provision` lets them follow presigned URLs, too",
     )
     oidc_issuers: Annotated[tuple[OidcIssuer, ...], NoDecode] = Field(
         (),
@@ -108,6 +113,16 @@ class Settings(BaseSettings):
     upload_part_bytes: int = Field(8 * MiB, ge=5 * MiB, le=64 * MiB, description="S3 part, bytes")
     upload_memory_bytes: int = Field(
         128 * MiB, ge=16 * MiB, description="bytes that all uploads together may hold in memory"
+    )
+    upload_kept_hours: int = Field(
+        24,
+        ge=1,
+        le=168,
+        description="hours that an upload straight to S3 is kept after the last call about it",
+    )
+    s3_presign_endpoint_url: str | None = Field(
+        None,
+        description="where clients reach S3, if not where the service does: presigned URLs name it",
     )
     list_shards: int = Field(
         1, ge=1, le=32, description="partitions of a tenant's documents; may grow, never shrink"
@@ -243,6 +258,13 @@ class Settings(BaseSettings):
     def _once(cls, value: tuple[OidcIssuer, ...]) -> tuple[OidcIssuer, ...]:
         if len({(entry.issuer, entry.audience) for entry in value}) < len(value):
             raise ValueError("names an issuer and audience twice")
+        return value
+
+    @field_validator("s3_presign_endpoint_url")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None and not _ADDRESS.fullmatch(value):
+            raise ValueError("is not an address such as https://s3.example.com")
         return value
 
     @field_validator("metrics_port")

@@ -50,6 +50,7 @@ class S3ObjectStore:
         budget: ByteBudget | None = None,
         part_size: int = 8 * MiB,
         observe: Observer = lambda operation, result, seconds: None,
+        presign_endpoint: Endpoint | None = None,
     ) -> None:
         self._client = S3Client(
             transport,
@@ -59,6 +60,7 @@ class S3ObjectStore:
             bucket,
             custom_endpoint=custom_endpoint,
             observe=observe,
+            presign_endpoint=presign_endpoint,
         )
         self._bucket = bucket
         self._uploads = Uploads(budget or ByteBudget(128 * MiB))
@@ -189,7 +191,7 @@ class S3ObjectStore:
             ("response-content-disposition", content_disposition),
             ("response-content-type", content_type),
         ]
-        return self._client.presign_get(key, query, seconds)
+        return self._client.presign("GET", key, query, (), seconds)
 
     def presign_seconds_left(self) -> float | None:
         return self._client.seconds_left()

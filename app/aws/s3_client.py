@@ -100,10 +100,15 @@ class S3Client:
         *,
         custom_endpoint: bool,
         observe: Observer,
+        presign_endpoint: Endpoint | None = None,
     ) -> None:
+        """`presign_endpoint` is where clients reach the bucket, if that is elsewhere."""
         self._transport = transport
         self._endpoint, self._prefix = s3_location(endpoint, bucket, custom_endpoint)
         self._authority = self._endpoint.authority
+        self._public = (self._endpoint, self._prefix)
+        if presign_endpoint is not None:
+            self._public = s3_location(presign_endpoint, bucket, custom=True)
         self._credentials = credentials
         self._signer = Signer("s3", region)
         self._observe = observe
@@ -185,16 +190,20 @@ class S3Client:
             self._observe("GetObject", _name(error), time.monotonic() - started)
             raise
 
-    def presign_get(self, key: str, query: Query, seconds: int) -> str:
-        """A URL that anyone can read the object with; `query` is not encoded yet."""
+    def presign(
+        self, method: str, key: str, query: Query, headers: Sequence[Header], seconds: int
+    ) -> str:
+        """A URL with which anyone can make this call, sending just these headers; `query` is not
+        encoded yet."""
+        endpoint, prefix = self._public
         return self._signer.presign(
             self._credentials.current(),
-            "GET",
-            self._endpoint.scheme,
-            self._authority,
-            self._path(key),
+            method,
+            endpoint.scheme,
+            endpoint.authority,
+            f"{endpoint.base_path}{prefix}/{uri_encode(key, keep_slash=True)}",
             query,
-            [],
+            headers,
             seconds,
             time.time(),
         )

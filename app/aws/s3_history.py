@@ -5,8 +5,9 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from collections.abc import AsyncIterator
 
-from app.aws.s3 import S3ObjectStore, _key_of, _missing_or
+from app.aws.s3 import _key_of, _missing_or
 from app.aws.s3_client import S3Error, is_document, text_of
+from app.aws.s3_direct import S3DirectObjects
 from app.aws.s3_reading import is_range
 from app.aws.s3_upload import MiB
 from app.aws.sigv4 import uri_encode
@@ -28,7 +29,7 @@ def _kept(element: ElementTree.Element, kind: str) -> ObjectVersion:
     )
 
 
-class S3ObjectHistory(S3ObjectStore):
+class S3ObjectHistory(S3DirectObjects):
     """The bucket, with the rights of a restore."""
 
     async def history(self, key: str) -> list[ObjectVersion]:

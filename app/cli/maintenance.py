@@ -48,7 +48,8 @@ def _reading(command: F) -> F:
 @click.command(cls=CommandWithSettings, short_help="Create the table and the bucket.")
 @where
 def provision(**overrides: Any) -> int:
-    """Create the table and the bucket if they are missing. Can be repeated.
+    """Create the table and the bucket if they are missing, and the bucket's rules for web pages of
+    CORS_ORIGINS. Can be repeated.
 
     What exists is compared, never changed: a difference is reported and ends with exit code 1.
     What an earlier run began and did not finish is finished.
@@ -57,7 +58,9 @@ def provision(**overrides: Any) -> int:
 
     settings = settings_of(overrides)
     try:
-        provision.provision(settings.dynamodb_table, settings.s3_bucket, print)
+        provision.provision(
+            settings.dynamodb_table, settings.s3_bucket, print, origins=settings.cors_origins
+        )
     except provision.ProvisionError as error:
         return fail(str(error), 1)
     return 0

@@ -10,7 +10,14 @@ from app.aws.attributes import Item, number, text
 from app.aws.dynamodb import Backoff, ConditionFailed, DynamoDB
 from app.aws.table import CONDITION_FAILED, OLD_ITEM, Table
 from app.documents import items
-from app.documents.models import REMEMBERED_WRITES, Change, Document, Intent, Version
+from app.documents.models import (
+    REMEMBERED_WRITES,
+    Change,
+    Document,
+    Intent,
+    UploadIntent,
+    Version,
+)
 from app.documents.ports import Conflict, Index, IntentClosed, KeyPage, KeyTaken, Page
 from app.idempotency.dynamodb import settlement
 from app.idempotency.ports import ClaimLost
@@ -345,6 +352,8 @@ class DynamoDocuments(Table):
         }
 
     def _close_intent(self, intent: Intent) -> Item:
+        if isinstance(intent, UploadIntent):
+            return self._complete_upload(intent)
         return {
             "Delete": {
                 "TableName": self._table,
@@ -352,6 +361,25 @@ class DynamoDocuments(Table):
                 "ConditionExpression": "#state = :open",
                 "ExpressionAttributeNames": {"#state": "state"},
                 "ExpressionAttributeValues": {":open": text("open")},
+            }
+        }
+
+    def _complete_upload(self, intent: UploadIntent) -> Item:
+        return {
+            "Update": {
+                "TableName": self._table,
+                "Key": items.upload_key(intent.write_id),
+                "UpdateExpression": "SET #state = :completed, due_at = :due, #ttl = :ttl "
+                "ADD revision :one",
+                "ConditionExpression": "#state = :open",
+                "ExpressionAttributeNames": {"#state": "state", "#ttl": "ttl"},
+                "ExpressionAttributeValues": {
+                    ":completed": text("completed"),
+                    ":open": text("open"),
+                    ":due": number(intent.deadline),
+                    ":ttl": number(intent.kept_until // 1000),
+                    ":one": number(1),
+                },
             }
         }
 
@@ -368,7 +396,18 @@ class DynamoDocuments(Table):
             return []
         size = change.after.size if change.intent else 0
         new = 0 if change.before else 1
-        return [count(self._table, tenant, token, bytes=size, documents=new, versions=1)]
+        ends = -1 if isinstance(change.intent, UploadIntent) else 0
+        return [
+            count(
+                self._table,
+                tenant,
+                token,
+                bytes=size,
+                documents=new,
+                versions=1,
+                uploads=ends,
+            )
+        ]
 
     # --- versions ---------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from app.records import Tenant
 # Of every item here; docs/data-model.md tells how it changes.
 FORMAT = number(1)
 INTENT_PARTITIONS = DUE_BUCKETS
+UPLOADS = "U"
 _RELEASED = "#released"
 
 # --- keys -----------------------------------------------------------------------------------
@@ -59,6 +60,11 @@ def released_key(content_id: str) -> Item:
     # Beside the intent: a put of that which was given up may yet arrive.
     key = intent_key(content_id)
     return {**key, "SK": text(content_id + _RELEASED)}
+
+
+def upload_key(upload_id: str) -> Item:
+    """Of an upload into the bucket. Its id is that of the write, as an intent's is."""
+    return {"PK": text(f"{UPLOADS}#{upload_id}"), "SK": text("U")}
 
 
 def held_key(tenant: Tenant, key: str) -> Item:

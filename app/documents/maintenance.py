@@ -10,7 +10,7 @@ from app.aws.dynamodb import ConditionFailed
 from app.aws.table import CONDITION_FAILED
 from app.documents import items
 from app.documents.dynamodb import DynamoDocuments, entries
-from app.documents.models import Document, Version
+from app.documents.models import Document, Intent, Version
 from app.maintenance.ports import Entry, Excess, OpenIntent, Released
 from app.records import Tenant, new_write_id
 from app.usage.dynamodb import count
@@ -41,6 +41,9 @@ class DocumentMaintenance(DynamoDocuments):
         except ConditionFailed:
             return None
         return items.open_intent(answer["Attributes"])
+
+    async def drop_intent(self, tenant: Tenant, intent: Intent, now: int = 0) -> None:
+        await super().drop_intent(tenant, intent)
 
     # --- purging ----------------------------------------------------------------------------
 

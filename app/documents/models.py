@@ -156,6 +156,15 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
+class UploadIntent(Intent):
+    """What stands for an intent where clients put the bytes into the bucket themselves. The commit
+    does not delete it: it tells until `kept_until` what came of it, and the sweeper looks at it at
+    the `deadline`, when no more bytes can come."""
+
+    kept_until: int
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """One state of a document's bytes. Several may have the same `content_id`: a version that was
     restored is a new one with the old bytes."""

@@ -69,7 +69,7 @@ class DocumentRoutes:
             fields.require_future(draft.expires_at, now_ms())
             return await self._documents.create(context.caller, draft, upload, attempt)
 
-        return await self._write(context, _created, action)
+        return await self._write(context, created, action)
 
     async def put(self, context: RequestContext) -> Response:
         """Create or replace under a key."""
@@ -151,7 +151,7 @@ class DocumentRoutes:
                 context.caller, context.params["id"], draft_of, attempt, digest
             )
 
-        return await self._write(context, _created, action)
+        return await self._write(context, created, action)
 
     async def delete(self, context: RequestContext) -> Response:
         condition = precondition(context)
@@ -288,7 +288,7 @@ def _shown(context: RequestContext, document: Document) -> Response:
     return Response(encode(document), 200, head, JSON)
 
 
-def _created(document: Document) -> StoredResponse:
+def created(document: Document) -> StoredResponse:
     head = {"Location": f"/v1/documents/{document.id}", "ETag": document.etag}
     return StoredResponse(201, head, encode(document))
 
@@ -339,8 +339,17 @@ def _key(context: RequestContext) -> str:
 
 def precondition(context: RequestContext) -> Precondition:
     """The client's condition on the entity tag of what is to be changed."""
-    wanted = conditions.if_match(context.list_header("if-match"))
-    unwanted = conditions.if_none_match(context.list_header("if-none-match"))
+    return precondition_of(
+        context, context.list_header("if-match"), context.list_header("if-none-match")
+    )
+
+
+def precondition_of(
+    context: RequestContext, if_match: str | None, if_none_match: str | None = None
+) -> Precondition:
+    """The same of headers that came with this request, or with an earlier one."""
+    wanted = conditions.if_match(if_match)
+    unwanted = conditions.if_none_match(if_none_match)
 
     def check(etag: str | None) -> None:
         if etag is None:

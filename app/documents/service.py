@@ -144,7 +144,7 @@ class Documents:
 
     async def _at(self, caller: Caller, key: str) -> tuple[Document | None, str | None]:
         """The document that has the key; or else, if one that has expired does, its id."""
-        if not _reaches(caller, key):
+        if not reaches(caller, key):
             raise _not_found()
         while True:
             holder = await self._table.holder(caller.tenant, key)
@@ -166,7 +166,7 @@ class Documents:
             listed = await list_documents(
                 self._table, caller.tenant, filters, below=below, limit=limit, now=now
             )
-        if filters.key is None or not _reaches(caller, filters.key):
+        if filters.key is None or not reaches(caller, filters.key):
             return listed
         found, _ = await self._at(caller, filters.key)
         if found is None or not filters.keep(found, now) or (below and found.id >= below):
@@ -275,7 +275,7 @@ class Documents:
             if caller.key_prefix is not None:
                 raise _outside(caller)
             return await self._create(caller, draft, upload, None, attempt)
-        _require_reach(caller, draft.key)
+        require_reach(caller, draft.key)
         found, expired = await self._at(caller, draft.key)
         if found is not None:  # before the bytes are read
             raise _key_taken()
@@ -362,7 +362,7 @@ class Documents:
         new_id = self._ids.new()
         created = ids.millisecond(new_id)
         draft = draft_of(source, created)
-        _require_reach(caller, draft.key)
+        require_reach(caller, draft.key)
         key_from = None
         if draft.key is not None:
             found, key_from = await self._at(caller, draft.key)
@@ -413,7 +413,7 @@ class Documents:
         """Create a document under its key, or replace the bytes of the one that has it. Of that,
         what is `given` of the draft is replaced too. It was created if its revision is 1."""
         key = draft.key or ""
-        _require_reach(caller, key)
+        require_reach(caller, key)
         found, expired = await self._at(caller, key)
         if found is None:
             precondition(None)
@@ -511,7 +511,7 @@ class Documents:
             precondition(current.etag)
             after = apply(current, now)
             if after.key != current.key:
-                _require_reach(caller, after.key)
+                require_reach(caller, after.key)
             return after
 
         return await self._tasks.shielded(
@@ -562,19 +562,42 @@ class Documents:
         """With its key, unless another document has that, or the key is to be left behind."""
 
         def decide(current: Document, now: int) -> Document | None:
-            if not current.restorable(now) or not _reaches(caller, current.key):
+            if not current.restorable(now) or not reaches(caller, current.key):
                 raise _not_found()
             precondition(current.etag)
             if current.deleted_at is None:
                 return None
             if detach:
-                _require_reach(caller, None)
+                require_reach(caller, None)
             key = None if detach else current.key
             return dataclasses.replace(current, deleted_at=None, purge_after=None, key=key)
 
         return await self._tasks.shielded(self._change(caller, document_id, decide, attempt))
 
     # --- how a change is committed ----------------------------------------------------------
+
+    def new_id(self) -> str:
+        """Of a document that another feature is about to make."""
+        return self._ids.new()
+
+    async def require_free(self, caller: Caller, key: str | None) -> None:
+        """Raise unless the caller may give this key, or none, to a new document."""
+        require_reach(caller, key)
+        if key is not None and (await self._at(caller, key))[0] is not None:
+            raise _key_taken()
+
+    async def adopt(
+        self,
+        caller: Caller,
+        document: Document,
+        intent: Intent,
+        attempt: IdempotentRequest[Document] | None,
+    ) -> Document:
+        """A new document whose bytes another feature has stored, and announced by the intent.
+        Raises `Conflict` or `IntentClosed` if that is closed."""
+        return await self._tasks.shielded(
+            self._commit_new(caller, document, intent, attempt, EMPTY_SHA256)
+        )
 
     async def change(
         self,
@@ -584,11 +607,13 @@ class Documents:
         attempt: IdempotentRequest[Document] | None,
         *,
         prepare: Prepare | None = None,
+        intent: Intent | None = None,
     ) -> Document:
         """A change that another feature decides on. It may read what it needs in `prepare`, which
-        is called with each revision before `decide` is."""
+        is called with each revision before `decide` is. With an `intent` it brings the bytes that
+        the feature has stored; raises `IntentClosed`."""
         return await self._tasks.shielded(
-            self._change(caller, document_id, decide, attempt, prepare=prepare)
+            self._change(caller, document_id, decide, attempt, prepare=prepare, intent=intent)
         )
 
     async def _change(
@@ -652,7 +677,7 @@ class Documents:
                 claim=attempt.claim,
                 settled=Settlement(attempt.render(change.after), body_sha256),
             )
-        with _committing(attempt):
+        with committing(attempt):
             await self._table.commit(caller.tenant, change)
 
     async def _settle_unchanged(
@@ -664,7 +689,7 @@ class Documents:
     ) -> None:
         if attempt is not None:
             outcome = Settlement(attempt.render(document), body_sha256)
-            with _committing(attempt):
+            with committing(attempt):
                 await self._idempotency.settle_claim(tenant, attempt.claim, outcome)
 
     # --- bytes ------------------------------------------------------------------------------
@@ -835,7 +860,7 @@ def _next_revision(before: Document, after: Document, write_id: str, now: int) -
 
 
 @contextmanager
-def _committing(attempt: IdempotentRequest[Document] | None) -> Iterator[None]:
+def committing(attempt: IdempotentRequest[T] | None) -> Iterator[None]:
     """Only a definite no ends the state in which the outcome may be a success."""
     if attempt is None:
         yield
@@ -849,18 +874,18 @@ def _committing(attempt: IdempotentRequest[Document] | None) -> Iterator[None]:
 
 
 def require_readable(caller: Caller, document: Document, now: int) -> None:
-    if not document.readable(now) or not _reaches(caller, document.key):
+    if not document.readable(now) or not reaches(caller, document.key):
         raise _not_found()
 
 
-def _reaches(caller: Caller, key: str | None) -> bool:
+def reaches(caller: Caller, key: str | None) -> bool:
     """Whether a document with this key is there for the caller."""
     prefix = caller.key_prefix
     return prefix is None or (key is not None and key.startswith(prefix))
 
 
-def _require_reach(caller: Caller, key: str | None) -> None:
-    if not _reaches(caller, key):
+def require_reach(caller: Caller, key: str | None) -> None:
+    if not reaches(caller, key):
         raise _outside(caller)
 
 

@@ -9,12 +9,12 @@ import orjson
 
 from app.aws.attributes import DUE_BUCKETS, Item, number, text
 from app.aws.dynamodb import DynamoDB
-from app.documents.items import INTENT_PARTITIONS, due, excess, intent_partition
-from app.documents.maintenance import DocumentMaintenance
+from app.documents.items import INTENT_PARTITIONS, UPLOADS, due, excess, intent_partition
 from app.idempotency.dynamodb import DynamoIdempotency
 from app.keys.dynamodb import DynamoKeys
 from app.maintenance.ports import Excess, Found, ItemKind, Owned, Released
 from app.records import Tenant
+from app.uploads.maintenance import UploadMaintenance
 from app.usage.dynamodb import DynamoUsage
 
 _WALK_PAGE = 200
@@ -22,7 +22,7 @@ _WALK_PAGE = 200
 _OF_TENANTS = ("T", "V", "I", "N", "R")
 
 
-class DynamoMaintenance(DocumentMaintenance, DynamoIdempotency, DynamoKeys, DynamoUsage):
+class DynamoMaintenance(UploadMaintenance, DynamoIdempotency, DynamoKeys, DynamoUsage):
     """The table, with the rights of maintenance. `kinds` tells which items there are, and how
     each is read."""
 
@@ -117,10 +117,13 @@ def owner_of(item: Item) -> str | None:
     return owner["S"] if owner else None
 
 
-def _indexed(item: Item) -> Excess | Tenant | tuple[Tenant, str]:
+def _indexed(item: Item) -> str | Excess | Tenant | tuple[Tenant, str]:
     """What an entry of the index names."""
-    kind, owner, *_ = item["PK"]["S"].split("#")
+    partition: str = item["PK"]["S"]
+    kind, owner, *_ = partition.split("#")
     if kind == "R":
         return excess(item)
+    if kind == UPLOADS:
+        return owner
     sort = item["SK"]["S"]
     return Tenant(owner) if sort.startswith("USAGE#") else (Tenant(owner), sort[2:])

@@ -135,8 +135,8 @@ class UpkeepTable(Protocol):
     """The table, as the sweeper and the verifier see it. Any method may raise `Unavailable`."""
 
     def due(self, now: int) -> AsyncIterator[str | Released | Excess | Tenant | tuple[Tenant, str]]:
-        """What had to end before `now`: write ids of intents, released bytes, documents, those with
-        too many versions, and the days of tenants whose usage has changed.
+        """What had to end before `now`: write ids of intents and uploads, released bytes,
+        documents, those with too many versions, and the days of tenants whose usage has changed.
 
         These are from an index that lags behind the table: each has to be looked at again.
         """
@@ -160,8 +160,9 @@ class UpkeepTable(Protocol):
         """Turn an intent whose deadline has passed to `reaping`; None if there is none such."""
         ...
 
-    async def drop_intent(self, tenant: Tenant, intent: Intent) -> None:
-        """Delete a reaped intent, once its bytes are gone."""
+    async def drop_intent(self, tenant: Tenant, intent: Intent, now: int) -> None:
+        """Delete a reaped intent, once its bytes are gone. An upload's stays until no URL that was
+        given for it is alive."""
         ...
 
     async def mark_purging(self, tenant: Tenant, document: Document) -> Document | None:

@@ -7,7 +7,7 @@ tells it from what others have made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -59,14 +59,20 @@ class _Clients:
 
 
 def provision(
-    table: str, bucket: str, say: Callable[[str], None], region: str | None = None
+    table: str,
+    bucket: str,
+    say: Callable[[str], None],
+    region: str | None = None,
+    origins: Sequence[str] = (),
 ) -> None:
-    """Create what is missing, refuse what differs. `say` is told each step. Raises
-    `ProvisionError`."""
+    """Create what is missing, refuse what differs. `say` is told each step. Web pages of these
+    `origins` are let put bytes into the bucket, and read them. Raises `ProvisionError`."""
     try:
         clients = _connect(region)
         _provision_table(clients, table, say)
         _provision_bucket(clients, table, bucket, say)
+        if origins:
+            _provision_cors(clients, bucket, origins, say)
     except (ClientError, BotoCoreError) as error:
         raise ProvisionError(f"AWS refused: {error}") from error
 
@@ -214,6 +220,60 @@ def _provision_bucket(clients: _Clients, table: str, name: str, say: Callable[[s
     clients.s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
     _finish(clients, table)
     say(f"{what}: created")
+
+
+def cors_rules(origins: Sequence[str]) -> list[dict[str, Any]]:
+    """What lets web pages follow the service's presigned URLs; modules/document-store makes the
+    same. Only what is listed may a page send, or see of an answer."""
+    return [
+        {
+            "AllowedOrigins": sorted(origins),
+            "AllowedMethods": ["GET", "HEAD", "PUT"],
+            "AllowedHeaders": ["content-type", "if-none-match", "range", "x-amz-checksum-sha256"],
+            "ExposeHeaders": ["ETag", "x-amz-checksum-sha256"],
+            "MaxAgeSeconds": 7200,
+        }
+    ]
+
+
+def _provision_cors(
+    clients: _Clients, name: str, origins: Sequence[str], say: Callable[[str], None]
+) -> None:
+    what, wanted = f"CORS rules of bucket {name}", cors_rules(origins)
+    found = _cors_rules(clients, name)
+    if not found:
+        clients.s3.put_bucket_cors(Bucket=name, CORSConfiguration={"CORSRules": wanted})
+        say(f"{what}: created")
+        return
+    if not _is_same(found, wanted):
+        _refuse(what, [f"they are not those for CORS_ORIGINS={','.join(origins)}"])
+    say(f"{what}: exist, as they should be")
+
+
+def _cors_rules(clients: _Clients, name: str) -> list[dict[str, Any]]:
+    try:
+        found: list[dict[str, Any]] = clients.s3.get_bucket_cors(Bucket=name)["CORSRules"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchCORSConfiguration":
+            raise
+        return []
+    return found
+
+
+def _is_same(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> bool:
+    """In whatever order, and however the names of headers are written."""
+
+    def plain(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [
+            {
+                name: sorted(part.lower() for part in value) if isinstance(value, list) else value
+                for name, value in rule.items()
+                if name != "ID"
+            }
+            for rule in rules
+        ]
+
+    return plain(found) == plain(wanted)
 
 
 def _bucket_exists(clients: _Clients, name: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from app.maintenance.ports import CountedTable
 from app.maintenance.recount import Recount, corrected
@@ -79,7 +79,6 @@ async def _settle(
 ) -> None:
     counters = await table.usage(tenant)
     counted = total(counters)
-    held = replace(held, uploads=counted.uploads)
     if counted == held:
         return
     if counters != before:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from app.documents.models import Document, Version
-from app.maintenance.ports import Found, Released
+from app.documents.models import Document, UploadIntent, Version
+from app.maintenance.ports import Found, OpenIntent, Released
 from app.records import Tenant
 from app.usage.models import Held, Usage
 
 
 class Recount:
-    """`held` is by tenant: bytes, documents, versions. Of uploads nothing is counted.
+    """`held` is by tenant: bytes, documents, versions, open uploads.
 
     A walk gives the older versions of a document one after the other, as they are one partition; so
     what two of them share is known to be the same. The current one is in the document itself, and
@@ -32,6 +32,9 @@ class Recount:
     async def add(self, record: Found | str) -> None:
         if isinstance(record, Released):
             self._of(record.tenant)[0] += record.size
+        elif isinstance(record, OpenIntent):
+            counts = isinstance(record.intent, UploadIntent) and not record.reaping
+            self._of(record.tenant)[3] += counts
         elif isinstance(record, tuple) and len(record) == 2:
             await self._current(*record)
         elif isinstance(record, tuple):
@@ -56,14 +59,21 @@ class Recount:
             held[0] += version.size
 
     def _of(self, tenant: Tenant) -> list[int]:
-        return self._held.setdefault(tenant.id, [0, 0, 0])
+        held = self._held.setdefault(tenant.id, [])
+        held += [0] * (4 - len(held))  # what an earlier release has begun to count may be shorter
+        return held
 
     def held(self, tenant: str) -> Held:
-        size, documents, versions = self._held.get(tenant, [0, 0, 0])
-        return Held(bytes=size, documents=documents, versions=versions)
+        return Held(*self._held.get(tenant, ()))
 
 
 def corrected(counter: Usage, more: Held) -> Usage:
     """The counter, with what is missing."""
     after = counter.held + more
-    return replace(counter, bytes=after.bytes, documents=after.documents, versions=after.versions)
+    return replace(
+        counter,
+        bytes=after.bytes,
+        documents=after.documents,
+        versions=after.versions,
+        uploads=after.uploads,
+    )

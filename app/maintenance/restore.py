@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 from app.documents.models import (
     Change,
     Document,
+    UploadIntent,
     Version,
     object_key,
     parse_object_key,
@@ -172,6 +173,8 @@ class Restorer(Verifier):
         """After it, no commit of the past may succeed; and the sweeper, which would remove the
         bytes, does not come upon it. They may be all that is left of a write that was lost."""
         intent = opened.intent
+        if opened.reaping and isinstance(intent, UploadIntent):
+            return []  # aborted before: what may still come of it is the sweeper's
         if intent.deadline > self._clock():
             if await self._table.read_intent(intent.write_id) is None:
                 return []
@@ -183,7 +186,7 @@ class Restorer(Verifier):
         if not self._dry_run:
             if await self._table.reap_lapsed(intent.write_id, self._clock()) is None:
                 return []
-            await self._table.drop_intent(opened.tenant, intent)
+            await self._table.drop_intent(opened.tenant, intent, self._clock())
         self.state.intents_closed += 1
         return []
 
@@ -382,7 +385,7 @@ class Restorer(Verifier):
         found there, are wrong. All that changes what is held moves one."""
         counters = await self._table.usage(tenant)
         counted = total(counters)
-        held = replace(self._recount.held(tenant.id), uploads=counted.uploads)
+        held = self._recount.held(tenant.id)
         if held == counted:
             return
         first = counters[0] if counters else Usage(tenant, 0, 0, 0)

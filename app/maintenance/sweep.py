@@ -109,10 +109,10 @@ class Sweeper:
             return  # committed, or its writer is alive
         if await self._table.is_referenced(opened.tenant, opened.intent.document_id, write_id):
             # Committed: a put of the intent whose answer was given up arrived after the commit.
-            await self._table.drop_intent(opened.tenant, opened.intent)
+            await self._table.drop_intent(opened.tenant, opened.intent, self._clock())
             return
         await self._objects.discard(object_key(opened.tenant, opened.intent.document_id, write_id))
-        await self._table.drop_intent(opened.tenant, opened.intent)
+        await self._table.drop_intent(opened.tenant, opened.intent, self._clock())
         self.report.intents += 1
 
     async def _released(self, released: Released) -> None:

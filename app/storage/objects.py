@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -106,6 +106,69 @@ class ObjectStore(Protocol):
 
     async def check(self) -> None:
         """Raise `Unavailable` unless the bucket can be reached."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPart:
+    """A part that the store has of a multipart upload. `sha256` is hex, '' if the store does not
+    tell it; `etag` is the store's own name for it."""
+
+    number: int
+    size: int
+    etag: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What the store has under a key. The checksum is a SHA-256 in hex, or a composite one as S3
+    writes it."""
+
+    size: int
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """One call that its holder may make of the store: with these headers, just as they are."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+
+
+class DirectObjects(ObjectStore, Protocol):
+    """The bucket, for bytes that clients put there themselves. Any method may raise
+    `Unavailable`."""
+
+    def sign_put(
+        self, key: str, *, size: int, sha256: str, content_type: str, seconds: int
+    ) -> SignedRequest:
+        """Allow the bytes of this size and SHA-256 (hex) to be put under a key that has none."""
+        ...
+
+    def sign_part(
+        self, upload: UnfinishedUpload, number: int, *, size: int, sha256: str, seconds: int
+    ) -> SignedRequest:
+        """Allow the bytes of this size and SHA-256 (hex) to be put as one part of an upload."""
+        ...
+
+    async def begin(self, key: str) -> UnfinishedUpload:
+        """Begin a multipart upload. One that is not answered may have begun all the same."""
+        ...
+
+    async def parts(self, upload: UnfinishedUpload) -> list[StoredPart] | None:
+        """What has arrived, by number; None if the upload has ended."""
+        ...
+
+    async def complete(self, upload: UnfinishedUpload, parts: Sequence[StoredPart]) -> bool:
+        """Make an object of the parts; False if the upload has ended, perhaps by this very call."""
+        ...
+
+    async def stat(self, key: str, part_size: int | None = None) -> Stat:
+        """What is there; raises `ObjectMissing`. Where the store tells no checksum the bytes are
+        read, in parts of `part_size` bytes."""
         ...
 
 

@@ -233,6 +233,8 @@ def _problem_responses(route: Route) -> Json:
 
 def _problem_response(route: Route, status: int, kinds: list[type[Problem]]) -> Json:
     headers = _PROBLEM_HEADERS.get(status, {})
+    if not any(kind.retry_seconds is not None for kind in kinds):
+        headers = {name: value for name, value in headers.items() if name != "Retry-After"}
     if "Retry-After" in headers:
         always = all(kind.retry_seconds is not None for kind in kinds)
         headers = {**headers, "Retry-After": {**headers["Retry-After"], "required": always}}
@@ -328,6 +330,11 @@ def _problem_schema() -> Json:
                 "type": "integer",
                 "format": "int64",
                 "description": "`too-large`: the most bytes",
+            },
+            "missing": {
+                "type": "array",
+                "items": {"type": "integer"},
+                "description": "`upload-incomplete`: numbers of parts, the first 100",
             },
             "scope": {**text, "description": "`insufficient-scope`: what the key lacks"},
             "beyond": {

@@ -19,6 +19,9 @@ inputs = {
   bucket_name = local.here.buckets[local.here.region.name]
   disposable  = local.here.disposable
 
+  # As CORS_ORIGINS of the service, if web pages upload straight to S3.
+  cors_origins = try(local.here.account.cors_origins, [])
+
   replicas = {
     for region, bucket in local.here.buckets :
     region => { bucket_name = bucket } if region != local.here.region.name

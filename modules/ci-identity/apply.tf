@@ -274,6 +274,7 @@ locals {
         Action = [
           "s3:CreateBucket",
           "s3:DeleteBucket",
+          "s3:PutBucketCORS",
           "s3:PutBucketLogging",
           "s3:PutBucketOwnershipControls",
           "s3:PutBucketPublicAccessBlock",

@@ -154,6 +154,23 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
   ]
 }
 
+# The rules of `python -m app provision`; a test compares the two. Web pages follow the service's
+# presigned URLs by them; a URL is still needed.
+resource "aws_s3_bucket_cors_configuration" "this" {
+  for_each = length(var.cors_origins) == 0 ? {} : local.buckets
+  region   = each.key
+
+  bucket = aws_s3_bucket.this[each.key].id
+
+  cors_rule {
+    allowed_origins = var.cors_origins
+    allowed_methods = ["GET", "HEAD", "PUT"]
+    allowed_headers = ["content-type", "if-none-match", "range", "x-amz-checksum-sha256"]
+    expose_headers  = ["ETag", "x-amz-checksum-sha256"]
+    max_age_seconds = 7200
+  }
+}
+
 resource "aws_s3_bucket_logging" "this" {
   for_each = var.access_logs
   region   = each.key

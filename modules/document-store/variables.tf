@@ -105,6 +105,18 @@ variable "abort_upload_days" {
   }
 }
 
+variable "cors_origins" {
+  description = "Origins whose web pages may follow the service's presigned URLs, as CORS_ORIGINS of the service; * for all. Without one no page may."
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for origin in var.cors_origins : origin == "*" || can(regex("^https?://[a-z0-9.-]+(:[0-9]{1,5})?$", origin))])
+    error_message = "cors_origins must be a list of origins such as https://app.example.com, or *: lower case, without a path."
+  }
+}
+
 variable "max_read_request_units" {
   description = "Most read request units a second that the table may take on demand; null is no bound."
   type        = number

@@ -2,13 +2,14 @@ locals {
   region = split(":", var.table_arn)[3]
 
   # Just what the code calls: app/*/dynamodb.py, app/documents/maintenance.py, app/aws/s3.py,
-  # s3_upload.py. Transactions have no action of their own: each of their parts is checked as the
+  # s3_direct.py, s3_upload.py. What a client puts with a URL that the service has signed is done in
+  # the role's name, too. Transactions have no action of their own: each of their parts is checked as the
   # call that it stands for.
   table_reads    = ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan"]
   table_writes   = ["dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
   index_reads    = ["dynamodb:Query"]
   bucket_reads   = ["s3:ListBucket", "s3:ListBucketMultipartUploads", "s3:ListBucketVersions"]
-  object_reads   = ["s3:GetObject"]
+  object_reads   = ["s3:GetObject", "s3:ListMultipartUploadParts"]
   object_writes  = ["s3:AbortMultipartUpload", "s3:DeleteObjectVersion", "s3:PutObject"]
   object_pattern = "${var.bucket_arn}/*"
 

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import time
+import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -49,6 +50,9 @@ STATEFUL = {
     "version-current",
     "secret-already-shown",
     "key-ended",
+    "upload-incomplete",
+    "upload-completed",
+    "digest-mismatch",
 }
 # … or by a rule that is in the description only; part of the `detail` says which.
 UNSAYABLE = (
@@ -76,6 +80,17 @@ UNSAYABLE = (
     "A name must not be empty, nor end in a slash",
     "key_prefix begins no key",
     "key_prefix may have at most",
+    "sha256 is missing: bytes that come at once",
+    "sha256 is for bytes that come at once",
+    "name is missing; it may be left out where there is a key",
+    "A new version leaves the key as it is",
+    "part_size must be at least",
+    "Nothing has no parts",
+    "is none of this upload",
+    "is named twice",
+    "content_type: Content-Type must be a media type",
+    "content_type: Content-Type may have at most",
+    "A tag must have 1 to",
 )
 
 
@@ -141,6 +156,8 @@ class Reality:
     def _existing_id(self, case: Case[Any]) -> None:
         if re.fullmatch("[0-9a-z]{16}", str((case.path_parameters or {}).get("kid"))):
             case.path_parameters["kid"] = an_unused_key(self._service)
+        if re.fullmatch("[A-Za-z0-9_-]{16}", str((case.path_parameters or {}).get("upload_id"))):
+            case.path_parameters["upload_id"] = an_upload(self._service)
         given = (case.path_parameters or {}).get("id")
         if isinstance(given, str) and re.fullmatch("[0-7][0-9A-HJKMNP-TV-Z]{25}", given):
             gone = case.operation.method.upper() == "DELETE"
@@ -316,6 +333,25 @@ def an_unused_key(service: Service) -> str:
     return str(service.request("POST", "/v1/keys", body).json()["id"])
 
 
+def an_upload(service: Service) -> str:
+    """The id of an upload to which every call about one may be made: its one part is that of the
+    example, and has arrived."""
+    body = {"name": "uploaded", "size": 5, "part_size": 5 * 1024 * 1024}
+    identifier = str(service.request("POST", "/v1/uploads", body).json()["id"])
+    part = {"number": 1, "sha256": hashlib.sha256(b"hello").hexdigest()}
+    path = f"/v1/uploads/{identifier}/parts"
+    [signed] = service.request("POST", path, {"parts": [part]}).json()["parts"]
+    put(signed["request"], b"hello")
+    return identifier
+
+
+def put(asked: Json, data: bytes) -> None:
+    """Send bytes as the service says."""
+    sent = urllib.request.Request(asked["url"], data, asked["headers"], method="PUT")
+    with urllib.request.urlopen(sent) as answer:
+        assert answer.status == 200
+
+
 def test_what_is_no_operation_is_405_and_names_those_that_are(
     service: Service, document: Json
 ) -> None:
@@ -338,7 +374,8 @@ NOBODY = "0" * 26
 
 def filled(path: str, identifier: str = NOBODY, key: str = "never", **more: str) -> str:
     """The address of a document, by its id or key, and of its first version."""
-    values = {"id": identifier, "key": key, "n": "1", "kid": "0" * 16, **more}
+    values = {"id": identifier, "key": key, "n": "1", "kid": "0" * 16, "upload_id": "A" * 16}
+    values |= more
     for name, value in values.items():
         path = path.replace("{" + name + "}", value)
     assert "{" not in path, path
@@ -351,7 +388,9 @@ def known(service: Service) -> dict[str, str]:
     document = service.create(b"0123456789", Document_Key=key)
     replaced = service.request("PUT", f"/v1/documents/{document['id']}/content", b"0123456789")
     assert replaced.status == 200
-    return {"identifier": document["id"], "key": key, "kid": an_unused_key(service)}
+    return {"identifier": document["id"], "key": key, "kid": an_unused_key(service)} | {
+        "upload_id": an_upload(service)
+    }
 
 
 def test_all_under_v1_needs_a_key_and_nothing_else_does(
@@ -374,6 +413,7 @@ MALFORMED: dict[str, tuple[str, int]] = {
     "delimiter": (".", 400),
     "Document-Key": ("a%", 400),
     "kid": ("x", 404),
+    "upload_id": ("x", 404),
     "Content-Digest": ("sha-256=:AAAA:", 400),
     "Content-Disposition": ('attachment; filename="a', 400),
     "Document-Tags": ("a,,b", 400),
@@ -486,16 +526,43 @@ def _beyond_any_limit(service: Service, operation: Operation, path: str) -> Answ
     return _raw(length, declared, "Expect: 100-continue")(service, operation, path)
 
 
+def _again(service: Service, operation: Operation, path: str) -> Answer:
+    provoke(service, operation, path)
+    return provoke(service, operation, path)
+
+
+def _nothing_there(service: Service, operation: Operation, path: str) -> Answer:
+    body = None
+    if operation.definition["operationId"] == "createUpload":  # which names it in its body
+        body = json.dumps({"document_id": NOBODY, "size": 5, "part_size": 5 * 1024 * 1024}).encode()
+    return provoke(service, operation, filled(operation.path), body=body)
+
+
+def _stale(service: Service, operation: Operation, path: str) -> Answer:
+    if operation.definition["operationId"] != "completeUpload":
+        return provoke(service, operation, path, {"If-Match": '"x"'})
+    # The condition is that of the beginning.
+    document = service.create(b"first")
+    digest = hashlib.sha256(b"hello").hexdigest()
+    body = {"document_id": document["id"], "size": 5, "sha256": digest}
+    condition = {"If-Match": document["content_etag"]}
+    upload = service.request("POST", "/v1/uploads", body, condition).json()
+    put(upload["request"], b"hello")
+    service.request("PUT", f"/v1/documents/{document['id']}/content", b"second")
+    return provoke(service, operation, filled(operation.path, upload_id=upload["id"]))
+
+
 # How each status is brought about that the drawn requests need not have met.
 PROVOCATIONS: dict[int, Provocation] = {
+    200: _again,
     206: lambda s, o, p: provoke(s, o, p, {"Range": "bytes=0-1"}),
     304: lambda s, o, p: provoke(s, o, p, {"If-None-Match": "*"}),
     307: lambda s, o, p: provoke(s, o, p + "?delivery=redirect"),
     400: _raw("Content-Length: x"),
     401: lambda s, o, p: provoke(s, o, p, key=None),
     403: lambda s, o, p: _forbidden(s, o, p),
-    404: lambda s, o, p: provoke(s, o, filled(o.path)),
-    412: lambda s, o, p: provoke(s, o, p, {"If-Match": '"x"'}),
+    404: _nothing_there,
+    412: _stale,
     413: _beyond_any_limit,
     415: lambda s, o, p: provoke(s, o, p, {"Content-Encoding": "gzip"}),
     416: lambda s, o, p: provoke(s, o, p, {"Range": "bytes=9999-"}),

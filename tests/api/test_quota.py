@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import socket
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -148,3 +150,33 @@ def test_a_refusal_leaves_no_bytes_behind(bounded: Service) -> None:
     report = json.loads(command(bounded.environment, "verify", "--json"))
     assert (report["findings"], report["intents"]) == ([], 0)
     assert report["objects"] == report["versions"]
+
+
+def test_an_upload_straight_to_s3_is_held_to_it_at_both_ends(bounded: Service) -> None:
+    key = tenant(bounded, "direct", "--bytes", "10")
+
+    def begin(data: bytes) -> Answer:
+        body = {"name": "a", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        return bounded.request("POST", "/v1/uploads", body, key=key)
+
+    refused = begin(b"x" * 11)
+    assert (refused.status, refused.json()["type"]) == (403, "/problems#quota-exceeded")
+    uploads = [begin(b"123456").json() for _ in range(2)]
+    assert usage(bounded, key)["uploads_open"] == 2
+    for upload in uploads:
+        request = upload["request"]
+        sent = urllib.request.Request(request["url"], b"123456", request["headers"], method="PUT")
+        urllib.request.urlopen(sent).close()
+    paths = [f"/v1/uploads/{upload['id']}" for upload in uploads]
+    assert bounded.request("POST", paths[0] + "/complete", key=key).status == 201
+    for _ in range(2):
+        full = bounded.request("POST", paths[1] + "/complete", key=key)
+        assert (full.status, full.json()["type"]) == (403, "/problems#quota-exceeded")
+    found = usage(bounded, key)
+    assert (found["bytes"], found["documents"], found["uploads_open"]) == (6, 1, 1)
+    assert bounded.request("POST", paths[0] + "/complete", key=key).status == 200
+    assert bounded.request("DELETE", paths[1], key=key).status == 204
+    assert usage(bounded, key)["uploads_open"] == 0
+    command(bounded.environment, "tenants", "suspend", "direct")
+    eventually(lambda: begin(b"1").status == 403, 15)
+    assert begin(b"1").json()["type"] == "/problems#tenant-suspended"

@@ -78,3 +78,31 @@ def test_what_others_have_made_is_not_taken_for_a_run_that_was_killed(
         with pytest.raises(ProvisionError, match="versioning is not enabled"):
             run(monkeypatch, ministack, "provision-foreign")
     assert "Status" not in clients.s3.get_bucket_versioning(Bucket="provision-foreign")
+
+
+ORIGINS = ("https://b.example.com", "https://a.example.com")
+
+
+@pytest.mark.parametrize("engine_name", ["moto", "ministack"])
+def test_web_pages_are_let_in_where_origins_are_named(
+    engine_name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine: Engine = request.getfixturevalue(engine_name)
+    clients = clients_of(engine)
+    monkeypatch.setattr(provisioning, "_connect", lambda region: clients)
+    name = "provision-cors"
+    said: list[str] = []
+    provision(name, name, said.append)
+    assert provisioning._cors_rules(clients, name) == []
+    provision(name, name, said.append, origins=ORIGINS)
+    [rule] = clients.s3.get_bucket_cors(Bucket=name)["CORSRules"]
+    assert sorted(rule["AllowedOrigins"]) == sorted(ORIGINS)
+    assert sorted(rule["AllowedMethods"]) == ["GET", "HEAD", "PUT"]
+    assert "x-amz-checksum-sha256" in rule["AllowedHeaders"]
+    assert "ETag" in rule["ExposeHeaders"]
+    provision(name, name, said.append, origins=tuple(reversed(ORIGINS)))
+    assert said[-1].endswith("exist, as they should be")
+    with pytest.raises(ProvisionError, match="not those for CORS_ORIGINS"):
+        provision(name, name, said.append, origins=("https://c.example.com",))
+    assert provisioning._cors_rules(clients, name) == [rule]
+    provision(name, name, said.append)  # what is not asked for is left alone

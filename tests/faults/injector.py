@@ -162,6 +162,7 @@ _BY_QUERY = {
     ("PUT", "uploadId"): "UploadPart",
     ("DELETE", "uploadId"): "AbortMultipartUpload",
     ("GET", "uploads"): "ListMultipartUploads",
+    ("GET", "uploadId"): "ListParts",
     ("GET", "versions"): "ListObjectVersions",
     ("GET", "list-type"): "ListObjectsV2",
 }
@@ -202,7 +203,8 @@ def _instead(fault: str | None, operation: str, body: bytes | Sequence[Chunk]) -
     if fault == "nonsense":
         return _nonsense()
     assert fault is not None
-    dynamo = not operation.endswith(("Object", "Upload", "Part", "Uploads", "Versions", "V2"))
+    bucket = ("Object", "Upload", "Part", "Parts", "Uploads", "Versions", "V2")
+    dynamo = not operation.endswith(bucket)
     return _dynamo(fault, body) if dynamo else _s3(fault)
 
 

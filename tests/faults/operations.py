@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.support.service import Answer, Service
 
@@ -150,9 +151,22 @@ def state_of(client: Client) -> list[State]:
         if not state["deleted"]:
             path = f"/v1/documents/{document['id']}/content"
             content = client.call("GET", path).body
-            assert hashlib.sha256(content).hexdigest() == document["sha256"], "other bytes"
+            digest = hashlib.sha256(content).hexdigest()
+            checksum = document["checksum"]
+            assert checksum_of(content, checksum["part_size"]) == checksum["value"], "other bytes"
+            state["sha256"] = digest
         found.append(state)
     return found
+
+
+def checksum_of(content: bytes, part_size: int | None) -> str:
+    """As the service tells it: of bytes that came in parts, over the parts' digests."""
+    if part_size is None:
+        return hashlib.sha256(content).hexdigest()
+    starts = range(0, len(content), part_size)
+    digests = [hashlib.sha256(content[start : start + part_size]).digest() for start in starts]
+    joined = base64.b64encode(hashlib.sha256(b"".join(digests)).digest()).decode()
+    return f"{joined}-{len(digests)}"
 
 
 def _document(body: bytes = SMALL, **changes: Any) -> State:
@@ -250,6 +264,75 @@ def _batch(client: Client, path: str, sent: dict[str, str]) -> Answer:
             return Answer(result["status"], {**answer.headers, "retry-after": "1"}, body)
     return answer
 
+
+# --- uploads straight to the bucket ---------------------------------------------------------
+
+PART = 5 * 1024 * 1024
+
+
+def wish(client: Client, body: bytes, **more: Any) -> dict[str, Any]:
+    wish: dict[str, Any] = {"name": "untitled", "size": len(body), "tags": [client.tag], **more}
+    if len(body) > PART:
+        return {**wish, "part_size": PART}
+    return {**wish, "sha256": hashlib.sha256(body).hexdigest()}
+
+
+def _begin(body: bytes) -> Callable[[Client, str, dict[str, str]], Answer]:
+    """What is told again of a beginning is the id: the rest has a time in it."""
+
+    def act(client: Client, path: str, sent: dict[str, str]) -> Answer:
+        answer = client.call("POST", "/v1/uploads", wish(client, body), sent)
+        if answer.status != 201:
+            return answer
+        return Answer(answer.status, answer.headers, answer.json()["id"].encode())
+
+    return act
+
+
+def sent(body: bytes, **more: Any) -> Callable[[Client], str]:
+    """An upload's address, all of its bytes in the bucket."""
+
+    def prepare(client: Client) -> str:
+        begun = client.call("POST", "/v1/uploads", wish(client, body, **more))
+        assert begun.status == 201, begun
+        upload = begun.json()
+        path = f"/v1/uploads/{upload['id']}"
+        requests = [(upload["request"], body)]
+        if upload["parts"]:
+            pieces = [body[start : start + PART] for start in range(0, len(body), PART)]
+            parts = [
+                {"number": number, "sha256": hashlib.sha256(piece).hexdigest()}
+                for number, piece in enumerate(pieces, 1)
+            ]
+            signed = client.call("POST", path + "/parts", {"parts": parts}).json()["parts"]
+            requests = [
+                (part["request"], piece) for part, piece in zip(signed, pieces, strict=True)
+            ]
+        for request, piece in requests:
+            put_signed(request, piece)
+        return path
+
+    return prepare
+
+
+def put_signed(request: dict[str, Any], body: bytes) -> None:
+    """As a client does: past the service."""
+    parts = urlsplit(request["url"])
+    connection = http.client.HTTPConnection(parts.netloc, timeout=30)
+    try:
+        address = f"{parts.path}?{parts.query}"
+        connection.request(request["method"], address, body, request["headers"])
+        assert connection.getresponse().status == 200
+    finally:
+        connection.close()
+
+
+def _sent_version(client: Client) -> str:
+    made = client.made()
+    return sent(OTHER, document_id=made.rpartition("/")[2])(client)
+
+
+_SIGNED_PART = {"parts": [{"number": 1, "sha256": hashlib.sha256(LARGE[:PART]).hexdigest()}]}
 
 _WRONG = {"Content_Digest": f"sha-256=:{base64.b64encode(b'w' * 32).decode()}:"}
 _NONE: State = {}
@@ -410,6 +493,32 @@ OPERATIONS = (
         _document(key="listed", name="listed"),
         keyed=False,
     ),
+    Operation("upload", _nothing, _begin(SMALL), _NONE, _NONE),
+    Operation("upload-parts", _nothing, _begin(LARGE), _NONE, _NONE),
+    Operation(
+        "sign-parts", sent(LARGE), _call("POST", "/parts", _SIGNED_PART), _NONE, _NONE, keyed=False
+    ),
+    Operation("read-upload", sent(SMALL), _call("GET"), _NONE, _NONE, keyed=False),
+    Operation("read-upload-parts", sent(LARGE), _call("GET"), _NONE, _NONE, keyed=False),
+    Operation("complete", sent(SMALL), _call("POST", "/complete"), _NONE, _document()),
+    Operation(
+        "complete-unkeyed",
+        sent(SMALL),
+        _call("POST", "/complete"),
+        _NONE,
+        _document(),
+        keyed=False,
+    ),
+    Operation("complete-parts", sent(LARGE), _call("POST", "/complete"), _NONE, _document(LARGE)),
+    Operation(
+        "complete-version",
+        _sent_version,
+        _call("POST", "/complete"),
+        _document(),
+        _document(OTHER, version=2, revision=2),
+    ),
+    Operation("abort", sent(SMALL), _call("DELETE"), _NONE, _NONE),
+    Operation("abort-parts", sent(LARGE), _call("DELETE"), _NONE, _NONE),
     # With a key that the service has not seen yet: it is looked up first.
     Operation("authenticate", Client.fresh, _call("GET"), _document(), _document(), keyed=False),
     Operation("read", Client.made, _call("GET"), _document(), _document(), keyed=False),

@@ -48,14 +48,34 @@ _WRITES = {
     "restore-with-key": ["PutItem.1", "TransactWriteItems.1"],
     "restore-version": ["PutItem.1", "TransactWriteItems.1"],
     "delete-version": ["PutItem.1", "Query.1", "TransactWriteItems.1"],
+    "upload": ["PutItem.1", "TransactWriteItems.1"],
+    "upload-parts": [
+        *("PutItem.1", "TransactWriteItems.1", "CreateMultipartUpload.1", "TransactWriteItems.2"),
+    ],
+    "complete": ["PutItem.1", "UpdateItem.1", "HeadObject.1", "TransactWriteItems.1"],
+    "complete-parts": [
+        *("PutItem.1", "UpdateItem.1", "ListParts.1", "CompleteMultipartUpload.1"),
+        *("HeadObject.1", "TransactWriteItems.1"),
+    ],
+    "complete-version": ["PutItem.1", "UpdateItem.1", "HeadObject.1", "TransactWriteItems.1"],
+    "abort": [
+        *("PutItem.1", "TransactWriteItems.1", "ListMultipartUploads.1", "ListObjectVersions.1"),
+        *("DeleteObject.1", "UpdateItem.1", "UpdateItem.2"),
+    ],
 }
 _SHORT = {
     "create.TransactWriteItems.1",
     "create-large.UploadPart.2",
     "replace.PutObject.1",
     "copy.CopyObject.1",
+    "complete-parts.CompleteMultipartUpload.1",
+    "abort.TransactWriteItems.1",
 }
-_WITH_BYTES = ("create", "create-large", "replace", "put-by-key", "copy")
+_COMPLETIONS = ("complete", "complete-parts", "complete-version")
+_WITH_BYTES = (
+    *("create", "create-large", "replace", "put-by-key", "copy", "upload-parts"),
+    *_COMPLETIONS,
+)
 
 
 @dataclass(frozen=True)
@@ -69,8 +89,14 @@ class Step:
     @property
     def committed(self) -> bool:
         """Whether the write has happened by then."""
-        commits = ("TransactWriteItems.1", "UpdateItem.1")
-        return self.call in commits and self.when.endswith("after")
+        in_one = "TransactWriteItems.1" in _WRITES[self.operation.name]
+        commit = "TransactWriteItems.1" if in_one else "UpdateItem.1"
+        return self.call == commit and self.when.endswith("after")
+
+    @property
+    def after(self) -> list[dict[str, object]]:
+        """What there is once the write has happened."""
+        return [self.operation.after] if self.operation.after else []
 
     def identifier(self, number: int) -> str:
         operation, nth = self.call.split(".")
@@ -122,6 +148,7 @@ def test_the_steps_are_those_that_are_taken(world: World, tmp_path: Path) -> Non
         for name, listed in _WRITES.items():
             operation = next(o for o in OPERATIONS if o.name == name)
             client = Client(service, key, f"steps-{name}")
+            client.listed()  # the first use of a key is noted
             path = operation.prepare(client)
             sent = {"Idempotency-Key": name} if operation.keyed else {}
             answer = operation.act(client, path, {**sent, "X-Request-Id": f"steps.{name}"})
@@ -165,7 +192,7 @@ def test_a_process_killed_at_any_step_leaves_all_or_nothing(world: World, tmp_pa
             if step.operation.keyed or not step.committed:
                 again = step.operation.act(client, path, key_of(step, client))
                 assert again.status in step.operation.accepted, (step, again)
-                assert state_of(client) == [step.operation.after], step
+                assert state_of(client) == step.after, step
     assert world.faults(swept=False) == []
     world.sweep(later_ms=DAY_MS)
     assert world.faults(swept=True) == []
@@ -211,9 +238,19 @@ def key_of(step: Step, client: Client) -> dict[str, str]:
 def check(step: Step, client: Client, answer: Answer) -> None:
     intent_put = ("PutItem.1", "pause-before"), ("PutItem.1", "pause-after")
     unannounced = (step.call, step.when) in (*intent_put, ("PutItem.2", "pause-before"))
-    if step.committed or unannounced:  # the sweeper found nothing to reap
+    if step.operation.name in _COMPLETIONS:  # announced by the upload, long before
+        assert answer.status in ({201} if step.committed else {404}), (step, answer)
+        before = [step.operation.before] if step.operation.before else []
+        assert state_of(client) == (step.after if step.committed else before), step
+    elif step.operation.name == "upload-parts":
+        begun = unannounced or (step.call, step.when) in (
+            ("TransactWriteItems.1", "pause-before"),
+            ("TransactWriteItems.2", "pause-after"),
+        )
+        assert answer.status == (201 if begun else 503), (step, answer)
+    elif step.committed or unannounced:  # the sweeper found nothing to reap
         assert answer.status in step.operation.accepted, (step, answer)
-        assert state_of(client) == [step.operation.after], step
+        assert state_of(client) == step.after, step
     elif (step.call, step.when) != ("GetItem.2", "pause-before") or answer.status == 503:
         assert (answer.status, problem_of(answer) in AWAY) == (503, True), step
         expected = step.operation.before

@@ -25,7 +25,7 @@ from app.records import Tenant
 from app.storage.errors import Unavailable
 from tests.faults.backup import Backup
 from tests.faults.injector import plan_id
-from tests.faults.operations import LARGE, OTHER, SMALL, Client
+from tests.faults.operations import LARGE, OTHER, SMALL, Client, sent
 from tests.faults.test_upkeep import (
     abandoned,
     calls,
@@ -269,6 +269,30 @@ async def test_a_write_that_is_alive_after_all_is_not_closed() -> None:
     restorer = Restorer(Extended(), None, now_ms)  # type: ignore[arg-type]
     assert await restorer._close(lapsed) == []
     assert restorer.state.intents_closed == 0
+
+
+def test_an_upload_of_the_past_is_closed_and_its_bytes_stay(world: World, client: Client) -> None:
+    sent(LARGE)(client)
+    path = sent(SMALL)(client)
+    completed = sent(OTHER)(client)
+    assert client.call("POST", completed + "/complete").status == 201
+    aborted = sent(OTHER)(client)
+    assert client.call("DELETE", aborted).status == 204
+    new = restored(Backup(world))
+    kept = new.keys()
+    state = restore(new)
+    assert (kinds(state)["write-under-way"], state.intents_closed) == (2, 0)
+    for item in new.items("U#"):
+        if item["state"]["S"] == "open":
+            new.update(item, due_at=now_ms() - 1000, urls_until=now_ms() - DAY_MS)
+    state = restore(new)
+    assert (state.intents_closed, kinds(state)["write-under-way"]) == (2, 0)
+    assert kinds(state)["usage-differs"] == 0
+    states = sorted(item["state"]["S"] for item in new.items("U#"))
+    assert states == ["completed", "reaping"]
+    assert new.sweep(later_ms=DAY_MS).intents == 1
+    assert new.keys() == kept
+    assert client.call("POST", path + "/complete").status == 201  # of the table that still stands
 
 
 def test_an_intent_whose_write_was_committed_costs_no_bytes(world: World, client: Client) -> None:

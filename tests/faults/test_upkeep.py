@@ -30,7 +30,7 @@ from app.maintenance.verify import Verification, Verifier
 from app.records import Tenant, new_write_id
 from app.storage.errors import Unavailable
 from tests.faults.injector import FaultyTransport, faults_of, plan_id
-from tests.faults.operations import LARGE, OTHER, SMALL, Client
+from tests.faults.operations import LARGE, OTHER, SMALL, Client, put_signed, sent, wish
 from tests.faults.world import DAY_MS, RETAINED_MS, World, now_ms
 from tests.support.engines import engine
 from tests.support.service import ROOT, Answer, Service, running
@@ -254,6 +254,122 @@ def test_an_intent_that_arrives_after_its_commit_costs_no_bytes(
     assert world.faults(swept=True) == []
     assert client.call("GET", path + "/content").body == SMALL
     assert document(world, path) == item
+
+
+# --- uploads straight to the bucket ---------------------------------------------------------
+
+_URLS_DEAD_MS = 2 * 3600 * 1000
+
+
+def begun(client: Client, body: bytes = SMALL, **more: Any) -> tuple[str, dict[str, Any]]:
+    """An open upload's address, and how its bytes are sent, all at once."""
+    made = client.call("POST", "/v1/uploads", wish(client, body, **more))
+    assert made.status == 201, made
+    return f"/v1/uploads/{made.json()['id']}", made.json()["request"]
+
+
+@pytest.mark.parametrize("body", [SMALL, LARGE])
+def test_an_upload_that_nobody_completes_goes_when_it_was_last_heard_of_long_ago(
+    world: World, client: Client, body: bytes
+) -> None:
+    path = sent(body)(client)
+    [item] = world.items("U#")
+    world.sweep(later_ms=DAY_MS - 60_000)
+    assert world.items("U#") == [item]
+    world.update(item, due_at=now_ms() + 60_000)
+    assert client.call("GET", path).json()["received_bytes"] == len(body)  # which puts it off
+    world.sweep(later_ms=_URLS_DEAD_MS)
+    assert client.call("GET", path).status == 200
+    assert world.faults(swept=False) == []
+    assert world.sweep(later_ms=DAY_MS).intents == 1
+    assert client.call("GET", path).status == 404
+    assert client.call("POST", path + "/complete").status == 404
+    assert world.faults(swept=True) == []
+    assert (world.keys(), world.uploads(), world.items("U#")) == ([], [], [])
+
+
+def test_a_put_after_the_abort_leaves_nothing(world: World, client: Client) -> None:
+    path, request = begun(client)
+    assert client.call("DELETE", path).status == 204
+    assert world.sweep() == Swept()
+    put_signed(request, SMALL)
+    assert len(world.keys()) == 1
+    assert world.verify(remove_orphans=True).findings == []
+    world.sweep()  # its URL may still be alive: it stays covered
+    assert len(world.items("U#")) == 1
+    assert client.call("POST", path + "/complete").status == 404
+    assert world.sweep(later_ms=_URLS_DEAD_MS).intents == 1
+    assert (world.keys(), world.items("U#")) == ([], [])
+
+
+def test_a_put_after_the_version_is_gone_leaves_nothing(world: World, client: Client) -> None:
+    """The URL of a completed upload is alive, and nothing is under its key any more."""
+    document = client.made()
+    path, request = begun(client, OTHER, document_id=document.rpartition("/")[2])
+    put_signed(request, OTHER)
+    assert client.call("POST", path + "/complete").status == 201
+    put(client, document, b"third")
+    assert client.call("DELETE", document + "/versions/2").status == 204
+    world.sweep()
+    assert len(world.keys()) == 2
+    put_signed(request, OTHER)
+    assert len(world.keys()) == 3
+    assert world.verify(remove_orphans=True).findings == []
+    assert world.faults(swept=False) == []
+    world.sweep(later_ms=_URLS_DEAD_MS)
+    assert world.faults(swept=True) == []
+    assert len(world.keys()) == 2
+    assert client.call("POST", path + "/complete").status == 200  # still known
+    assert client.call("GET", document + "/content").body == b"third"
+
+
+def test_the_bytes_of_a_completed_upload_stay(world: World, client: Client) -> None:
+    for body in (SMALL, LARGE):
+        path = sent(body)(client)
+        document = client.call("POST", path + "/complete").json()
+        for later in (0, _URLS_DEAD_MS, DAY_MS):
+            assert world.sweep(later_ms=later).intents == 0
+        assert client.call("GET", f"/v1/documents/{document['id']}/content").body == body
+        assert client.call("POST", path + "/complete").status == 200
+    assert all("due_at" not in item for item in world.items("U#"))
+    assert world.faults(swept=True) == []
+    assert world.verify().findings == []
+
+
+def test_an_abort_that_could_not_remove_the_bytes_is_ended_by_the_sweeper(
+    world: World, client: Client
+) -> None:
+    path = sent(LARGE)(client)
+    [item] = world.items("U#")
+    values = {":r": {"S": "reaping"}, ":now": {"N": str(now_ms())}}
+    world.client("dynamodb").update_item(  # as a service leaves it that is killed then
+        TableName=world.name,
+        Key={"PK": item["PK"], "SK": item["SK"]},
+        UpdateExpression="SET #s = :r, due_at = :now",
+        ExpressionAttributeNames={"#s": "state"},
+        ExpressionAttributeValues=values,
+    )
+    assert world.sweep(dry_run=True).intents == 1
+    assert len(world.uploads()) == 1
+    assert world.sweep().intents == 1
+    assert (world.uploads(), len(world.items("U#"))) == ([], 1)
+    assert client.call("DELETE", path).status == 204
+    world.sweep(later_ms=_URLS_DEAD_MS)
+    assert world.items("U#") == []
+
+
+def test_an_upload_that_no_sweeper_comes_to_is_a_finding(world: World, client: Client) -> None:
+    sent(SMALL)(client)
+    assert world.verify(remove_orphans=True).findings == []
+    [item] = world.items("U#")
+    world.update(item, due_at=now_ms() - 2 * DAY_MS)
+    assert kinds(world.verify()) == {"unswept-intent": 1}
+    world.client("dynamodb").update_item(
+        TableName=world.name,
+        Key={"PK": item["PK"], "SK": item["SK"]},
+        UpdateExpression="REMOVE tenant",
+    )
+    assert kinds(world.verify())["malformed-item"] == 1
 
 
 def put(client: Client, path: str, *bodies: bytes) -> None:
@@ -635,6 +751,9 @@ def littered(world: World, client: Client) -> str:
     client.call("DELETE", path)
     kept = client.made()
     upload(world, key_of(world, kept))
+    sent(LARGE)(client)
+    client.call("DELETE", sent(SMALL)(client))
+    client.call("POST", sent(OTHER)(client) + "/complete")
     return kept
 
 
@@ -697,6 +816,8 @@ def test_no_fault_of_any_call_makes_a_verification_lie(
 ) -> None:
     client.made()
     client.made(LARGE[:300_000])
+    sent(LARGE)(client)
+    client.call("POST", sent(OTHER)(client) + "/complete")
     with monkeypatch.context() as patch:
         faulty(world, patch, "plain", tmp_path / "trace")
         assert world.verify().findings == []

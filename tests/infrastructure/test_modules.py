@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from app.maintenance.provision import cors_rules
 from scripts.live_local import provider
 from tests.support import iam
 from tests.support.terraform import need_terraform
@@ -127,6 +128,16 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ROOT / "modules", copy, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*")
     )
     return copy
+
+
+def test_web_pages_get_the_same_rules_of_provision() -> None:
+    [rule] = cors_rules(["https://app.example.com"])
+    [written] = re.findall(r"  cors_rule {\n(.*?)  }", text("document-store"), re.DOTALL)
+    lists = dict(re.findall(r"(\w+)\s*= (\[.*\])", written))
+    assert json.loads(lists["allowed_methods"]) == rule["AllowedMethods"]
+    assert json.loads(lists["allowed_headers"]) == rule["AllowedHeaders"]
+    assert json.loads(lists["expose_headers"]) == rule["ExposeHeaders"]
+    assert f"max_age_seconds = {rule['MaxAgeSeconds']}" in written
 
 
 @pytest.fixture(scope="module")

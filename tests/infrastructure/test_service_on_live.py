@@ -390,6 +390,12 @@ def _probe_document(running: Running) -> str:
     return str(running.environment["PROBE_DOCUMENT"])
 
 
+def _reads_parts(running: Running) -> bool:
+    body = {"name": "probe", "size": 1, "part_size": 5 * 1024 * 1024}
+    upload = running.service.request("POST", "/v1/uploads", body).json()
+    return running.service.request("GET", f"/v1/uploads/{upload['id']}").status == 200
+
+
 Probe = Callable[[Running], bool]
 PROBES: dict[tuple[str, str], Probe] = {
     ("ReadTable", "dynamodb:BatchGetItem"): _lists_by_tag,
@@ -404,6 +410,7 @@ PROBES: dict[tuple[str, str], Probe] = {
     ("ListBucket", "s3:ListBucketMultipartUploads"): _sweeps,
     ("ListBucket", "s3:ListBucketVersions"): _verifies,
     ("ReadObjects", "s3:GetObject"): _reads_content,
+    ("ReadObjects", "s3:ListMultipartUploadParts"): _reads_parts,
     ("WriteObjects", "s3:AbortMultipartUpload"): _ends_uploads,
     ("WriteObjects", "s3:DeleteObjectVersion"): _purges,
     ("WriteObjects", "s3:PutObject"): _creates,

@@ -63,7 +63,35 @@ variables {
   permissions_boundary_arn = "arn:aws:iam::111122223333:policy/strongroom-dev-boundary"
 }
 
+run "web_pages" {
+  variables {
+    cors_origins = ["https://app.example.com"]
+    replicas     = { "eu-west-1" = { bucket_name = "documents-west" } }
+  }
+
+  assert {
+    condition     = keys(aws_s3_bucket_cors_configuration.this) == ["eu-central-1", "eu-west-1"]
+    error_message = "every bucket lets them in"
+  }
+
+  assert {
+    condition = [for rule in aws_s3_bucket_cors_configuration.this["eu-central-1"].cors_rule : [
+      rule.allowed_origins, rule.allowed_methods, rule.allowed_headers, rule.expose_headers, rule.max_age_seconds,
+      ]] == [[
+      toset(["https://app.example.com"]), toset(["GET", "HEAD", "PUT"]),
+      toset(["content-type", "if-none-match", "range", "x-amz-checksum-sha256"]),
+      toset(["ETag", "x-amz-checksum-sha256"]), 7200,
+    ]]
+    error_message = "the rule of `python -m app provision`"
+  }
+}
+
 run "one_region" {
+  assert {
+    condition     = length(aws_s3_bucket_cors_configuration.this) == 0
+    error_message = "no web page, unless origins are named"
+  }
+
   assert {
     condition     = aws_dynamodb_table.this.name == "strongroom-dev" && aws_dynamodb_table.this.billing_mode == "PAY_PER_REQUEST"
     error_message = "the table is on demand, and named as the prefix"

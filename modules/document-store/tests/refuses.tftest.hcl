@@ -34,6 +34,16 @@ run "name_too_long_for_a_role" {
   expect_failures = [var.name]
 }
 
+run "origin_with_a_path" {
+  command = plan
+
+  variables {
+    cors_origins = ["https://app.example.com/"]
+  }
+
+  expect_failures = [var.cors_origins]
+}
+
 run "table_name_with_a_slash" {
   command = plan
 

@@ -68,6 +68,7 @@ run "policy" {
       "Allow s3:ListBucketMultipartUploads arn:aws:s3:::documents",
       "Allow s3:ListBucketVersions arn:aws:s3:::documents",
       "Allow s3:GetObject arn:aws:s3:::documents/*",
+      "Allow s3:ListMultipartUploadParts arn:aws:s3:::documents/*",
       "Allow s3:AbortMultipartUpload arn:aws:s3:::documents/*",
       "Allow s3:DeleteObjectVersion arn:aws:s3:::documents/*",
       "Allow s3:PutObject arn:aws:s3:::documents/*",
@@ -116,6 +117,7 @@ run "fence" {
           "s3:ListBucket",
           "s3:ListBucketMultipartUploads",
           "s3:ListBucketVersions",
+          "s3:ListMultipartUploadParts",
         ]
         Resource = [
           "arn:aws:dynamodb:eu-central-1:111122223333:table/strongroom-dev",

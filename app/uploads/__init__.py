@@ -1,0 +1,1 @@
+"""Uploads whose bytes clients put into the bucket themselves."""
