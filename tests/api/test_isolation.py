@@ -348,6 +348,11 @@ def test_every_operation_with_a_path_parameter_is_understood(
     for operation in addressed:
         owned = _replaced(service)  # so that there is a version that can be deleted
         answer = owner.ask(operation, operation.path(owned))
+        if answer.status == 409:  # another test has used the example's key
+            example = json.loads(operation.body()[0] or b"{}")
+            freed = service.request("DELETE", f"/v1/documents/by-key/{example['key']}")
+            assert freed.status == 204
+            answer = owner.ask(operation, operation.path(owned))
         assert answer.status < 400, f"{operation.label}: {answer.status} {answer.body!r}"
 
 
