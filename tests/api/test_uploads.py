@@ -371,6 +371,20 @@ def test_of_many_completions_one_makes_the_document(service: Service, version: b
     assert now["version"] == (2 if version else 1)
 
 
+def test_of_many_completions_with_a_condition_one_makes_the_version(service: Service) -> None:
+    """The others must not be told that another version came first: it is their own."""
+    for _ in range(3):
+        document = service.create(b"first")
+        wish = {"document_id": document["id"], "size": len(SMALL), "sha256": sha256(SMALL)}
+        answer = post(service, "/v1/uploads", wish, If_Match=document["content_etag"])
+        upload = answer.json()
+        put(upload["request"], SMALL)
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(lambda _, u=upload: complete(service, u), range(6)))
+        assert sorted(answer.status for answer in answers) == [200] * 5 + [201]
+        assert service.read(document["id"]).json()["version"] == 2
+
+
 def test_of_many_completions_of_parts_one_makes_the_document(service: Service) -> None:
     upload = begin_parts(service)
     put_parts(service, upload, LARGE, 1, 2)
