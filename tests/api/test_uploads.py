@@ -9,12 +9,16 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from pydantic import ValidationError
 
-from tests.support.service import Answer, Service, new_key
+from app.settings import Settings
+from tests.support.engines import Engine
+from tests.support.service import Answer, Service, new_key, running
 
 MiB = 1024 * 1024
 PART = 5 * MiB
@@ -365,6 +369,20 @@ def test_of_many_completions_one_makes_the_document(service: Service, version: b
     assert len({answer.body for answer in answers}) == 1
     now = service.read(upload["document_id"]).json()
     assert now["version"] == (2 if version else 1)
+
+
+def test_of_many_completions_with_a_condition_one_makes_the_version(service: Service) -> None:
+    """The others must not be told that another version came first: it is their own."""
+    for _ in range(3):
+        document = service.create(b"first")
+        wish = {"document_id": document["id"], "size": len(SMALL), "sha256": sha256(SMALL)}
+        answer = post(service, "/v1/uploads", wish, If_Match=document["content_etag"])
+        upload = answer.json()
+        put(upload["request"], SMALL)
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(lambda _, u=upload: complete(service, u), range(6)))
+        assert sorted(answer.status for answer in answers) == [200] * 5 + [201]
+        assert service.read(document["id"]).json()["version"] == 2
 
 
 def test_of_many_completions_of_parts_one_makes_the_document(service: Service) -> None:
@@ -740,3 +758,27 @@ def test_a_replay_is_given_to_those_who_reach_it(service: Service, folder: tuple
     again = post(service, "/v1/uploads", wish, confined, Idempotency_Key=idempotency_key)
     assert again.status == 404
     assert "X-Amz-Signature" not in again.body.decode()
+
+
+# --- where clients reach the bucket -------------------------------------------------------------
+
+
+def test_urls_begin_where_clients_reach_the_bucket(ministack: Engine, tmp_path: Path) -> None:
+    elsewhere = ministack.url.replace("127.0.0.1", "localhost")
+    with running(
+        ministack, "elsewhere", tmp_path / "log", S3_PRESIGN_ENDPOINT_URL=elsewhere
+    ) as service:
+        upload = begin(service)
+        assert upload["request"]["url"].startswith(f"{elsewhere}/elsewhere/acme/")
+        assert put(upload["request"], SMALL) == 200
+        document = complete(service, upload).json()
+        path = f"/v1/documents/{document['id']}/content?delivery=redirect"
+        assert service.request("GET", path).headers["location"].startswith(elsewhere)
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://a", "a.example.com", "https://a b", "https://a/?b", "https://u:p@a", "https://"]
+)
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings(dynamodb_table="abc", s3_bucket="abc", s3_presign_endpoint_url=url)

@@ -214,6 +214,8 @@ async def test_the_sweeper_takes_it_when_it_is_due(
     due = [found async for found in table.due(now())]
     assert upload.id not in due
     assert await table.reap_lapsed(upload.id, now()) is None
+    # A call about it came between the sweeper's look and its step.
+    assert not await uploads.reap(upload, now(), lapsed=True)
     assert await state(uploads, upload) == "open"
     found = [found async for found in table.due(upload.due_at)]
     assert upload.id in found
