@@ -2,8 +2,8 @@
 
     python docs/daily_job.py FOLDER LARGE_FILE
 
-It wants httpx, and STRONGROOM_URL and STRONGROOM_API_KEY (make dev: . .dev/env). After a crash run it
-again: it goes on where it was.
+It wants httpx, and STRONGROOM_URL and STRONGROOM_API_KEY (make dev: . .dev/env). After a crash run
+it again: it goes on where it was.
 """
 
 import base64
@@ -49,7 +49,7 @@ def folders(prefix=""):
 
 
 def put_large(file, key):
-    """In parts; nothing is read but the file, and the upload's id is all that a crash must leave."""
+    """In parts. What the service knows of the upload is all that a crash must leave."""
     wanted = {"key": key, "size": file.stat().st_size, "part_size": 16 * 1024 * 1024}
     name = hashlib.sha256(f"{file} {file.stat().st_mtime_ns} {wanted}".encode()).hexdigest()
     upload = ask("POST", "/uploads", json=wanted, headers={"Idempotency-Key": name}).json()
@@ -58,7 +58,8 @@ def put_large(file, key):
     with file.open("rb") as source:
         for number in sorted(set(range(1, upload["parts"] + 1)) - there):
             source.seek((number - 1) * size)
-            part = {"number": number, "sha256": hashlib.sha256(data := source.read(size)).hexdigest()}
+            data = source.read(size)
+            part = {"number": number, "sha256": hashlib.sha256(data).hexdigest()}
             [granted] = ask("POST", path + "/parts", json={"parts": [part]}).json()["parts"]
             request = granted["request"]
             httpx.put(request["url"], headers=request["headers"], content=data).raise_for_status()
