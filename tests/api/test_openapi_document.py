@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from scripts import openapi
 from tests.support.service import Service
 
 
 def test_the_document_in_the_tree_is_what_is_served(service: Service) -> None:
+    if not service.environment:
+        pytest.skip("a service that somebody else has started, with a METRICS_PORT")
     served = openapi.text(service.request("GET", "/openapi.json", key=None).json())
     assert (openapi.ROOT / openapi.FILE).read_text() == served, "write it again: make openapi"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import dataclasses
 import hashlib
 import time
@@ -23,12 +24,13 @@ from app.aws.s3_client import Payload, S3Error
 from app.aws.s3_history import S3ObjectHistory
 from app.aws.transport import Transport
 from app.storage.errors import ObjectMissing, Unavailable
-from app.storage.objects import ObjectStore
+from app.storage.objects import ObjectStore, Source
 from tests.support.engines import Engine
 
 MiB = 1024 * 1024
 PART = 5 * MiB
 KEY = "acme/019-document/write_id-1"
+OTHER_KEY = "acme/01J9ZK3V8QW4E6R7T9Y0A1B2C0/copycopycopycopy"
 CHUNK = 100_003  # no divisor of a part
 
 
@@ -205,6 +207,53 @@ async def test_asking_for_more_than_there_is_never_looks_like_success(
 
 class ClientGone(Exception):
     pass
+
+
+@pytest.mark.parametrize("size", [0, 1, PART, 2 * PART + 7])
+async def test_a_copy_has_the_bytes_whose_checksum_was_asked_for(
+    object_store: ObjectStore, bucket: Bucket, size: int
+) -> None:
+    data = data_of(size)
+    stored = await object_store.put(KEY, chunked(data), length=size)
+    unconfirmed: list[None] = []
+    await object_store.copy(
+        Source(KEY, size, stored.sha256),
+        OTHER_KEY,
+        unconfirmed=lambda: unconfirmed.append(None),
+    )
+    assert await read(object_store, OTHER_KEY, 0, size - 1) == data
+    assert await read(object_store, KEY, 0, size - 1) == data
+    assert bucket.uploads() == []
+    assert unconfirmed == []
+
+
+async def test_a_copy_keeps_the_boundaries_of_a_composite_checksum(
+    object_store: ObjectStore, bucket: Bucket
+) -> None:
+    data = data_of(2 * PART + 7)
+    digests = [hashlib.sha256(data[at : at + PART]).digest() for at in range(0, len(data), PART)]
+    composite = base64.b64encode(hashlib.sha256(b"".join(digests)).digest()).decode() + "-3"
+    await object_store.put(KEY, chunked(data), length=len(data))
+    await object_store.copy(Source(KEY, len(data), composite, PART), OTHER_KEY)
+    assert await read(object_store, OTHER_KEY, 0, len(data) - 1) == data
+    assert bucket.uploads() == []
+
+
+async def test_a_copy_of_other_bytes_is_none(object_store: ObjectStore) -> None:
+    await object_store.put(KEY, chunked(b"other bytes"), length=11)
+    with pytest.raises(Unavailable):
+        await object_store.copy(Source(KEY, 11, hashlib.sha256(b"bytes").hexdigest()), OTHER_KEY)
+
+
+async def test_a_copy_of_nothing_is_said_to_be_missing(
+    object_store: ObjectStore, bucket: Bucket
+) -> None:
+    # moto answers 500 where a part is to be copied of nothing.
+    for part_size in (None,) if bucket.engine.name == "moto" else (None, PART):
+        with pytest.raises(ObjectMissing):
+            await object_store.copy(Source(KEY, 1, "x", part_size), OTHER_KEY)
+    await object_store.discard(OTHER_KEY)  # as whoever asked for it does
+    assert (bucket.keys(), bucket.uploads()) == ([], [])
 
 
 @pytest.mark.parametrize("versioned", [False, True])
