@@ -230,6 +230,8 @@ async def test_a_copy_has_the_bytes_whose_checksum_was_asked_for(
 async def test_a_copy_keeps_the_boundaries_of_a_composite_checksum(
     object_store: ObjectStore, bucket: Bucket
 ) -> None:
+    if bucket.engine.name == "versitygw":
+        pytest.skip("this engine tells no checksum of a part that it copies, and then wants one")
     data = data_of(2 * PART + 7)
     digests = [hashlib.sha256(data[at : at + PART]).digest() for at in range(0, len(data), PART)]
     composite = base64.b64encode(hashlib.sha256(b"".join(digests)).digest()).decode() + "-3"
