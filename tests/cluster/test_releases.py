@@ -110,15 +110,15 @@ def test_going_back_within_the_window_skips_the_steps(judged: Cluster, load: Loa
 
 
 def test_a_failing_release_is_caught_by_the_queries(judged: Cluster, load: Load) -> None:
-    """One answer in twenty: the load of the release itself lets that pass."""
+    """One answer in twenty, which the load of the release itself lets pass. Whichever run of the
+    queries comes first, that of a step or the one in the background, ends the release, and what
+    else is under way with it."""
     bad = judged.variant("failing", environment={"FAULT_ERROR_RATIO": "0.05"})
     began = time.time()
     ended = refused(judged, lambda: judged.commit(JUDGED, bad, message="A failing image"))
     runs = analyses(judged, began)
-    assert all(run["status"]["phase"] == "Successful" for run in runs if template(run) == "smoke")
-    [sli] = [run for run in runs if template(run) == "sli"]
-    assert failed_metrics(sli) <= {"errors", "errors-above-stable"}
-    assert failed_metrics(sli)
+    assert judged_by(runs) <= {"errors", "errors-above-stable"}
+    assert judged_by(runs)
     failed = load.failed(began)
     assert all(request["status"] >= 500 for request in failed), steady.told(failed)
     tried.lines.append(
@@ -143,9 +143,9 @@ def test_a_slow_release_is_caught_by_the_queries(judged: Cluster, load: Load) ->
             judged,
             lambda: judged.commit(JUDGED, judged.variant("slow", environment=slow)),
         )
-        [sli] = [run for run in analyses(judged, began) if template(run) == "sli"]
-        assert failed_metrics(sli) <= {"slow", "slow-above-stable"}
-        assert failed_metrics(sli)
+        runs = analyses(judged, began)
+        assert judged_by(runs) <= {"slow", "slow-above-stable"}
+        assert judged_by(runs)
         judged.revert()
         judged.healthy(judged.released)
 
@@ -158,8 +158,8 @@ def test_a_release_that_cannot_be_judged_is_aborted(judged: Cluster, load: Load)
     try:
         with load.unharmed("aborted without Prometheus"):
             refused(judged, lambda: judged.commit(JUDGED, judged.variant("second")))
-            [sli] = [run for run in analyses(judged, began) if template(run) == "sli"]
-            assert sli["status"]["phase"] == "Error", told([sli])
+            runs = [run for run in analyses(judged, began) if template(run) != "smoke"]
+            assert "Error" in {run["status"]["phase"] for run in runs}, told(runs)
             judged.revert()
             judged.healthy(judged.released)
     finally:
@@ -173,7 +173,10 @@ def test_a_release_that_never_becomes_ready_is_aborted(judged: Cluster, load: Lo
     with load.unharmed("aborted at the progress deadline"):
         refused(judged, lambda: judged.commit(soon, mute, message="A mute image"))
         assert judged.rollout()["status"]["abort"]
-        assert not analyses(judged, began)  # it came to none
+        # It came to no step; the run in the background has no requests to judge by.
+        runs = analyses(judged, began)
+        assert {template(run) for run in runs} <= {"background"}
+        assert not judged_by(runs)
         judged.revert()
         judged.healthy(judged.released)
 
@@ -259,6 +262,11 @@ def results(run: Any) -> dict[str, Any]:
 def measured(run: Any, metric: str) -> list[str]:
     measurements = results(run).get(metric, {}).get("measurements", [])
     return [m["value"] for m in measurements if "value" in m]
+
+
+def judged_by(runs: list[Any]) -> set[str]:
+    """The metrics that failed in a run of the queries."""
+    return set().union(*(failed_metrics(run) for run in runs if template(run) != "smoke"))
 
 
 def failed_metrics(run: Any) -> set[str]:
