@@ -282,8 +282,9 @@ async def written(context: RequestContext, documents: Documents, outcome: Outcom
 
 
 def _shown(context: RequestContext, document: Document) -> Response:
-    head = {"ETag": document.etag, "Cache-Control": "private, no-cache"}
-    if not_modified(context, document.etag):
+    etag = document.etag
+    head = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    if not_modified(context, etag):
         return Response(None, 304, head)
     return Response(encode(document), 200, head, JSON)
 

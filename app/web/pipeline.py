@@ -118,12 +118,12 @@ class RequestPipeline:
         if route.scope is not None:
             self._admit(connection)
             deadline.start(self._deadline_seconds)
-            context.caller = await self._authenticate(context.header("authorization"))
-            share = await self._admission.admit(route, context.caller)
+            caller = context.caller = await self._authenticate(context.header("authorization"))
+            share = await self._admission.admit(route, caller)
             self._load.join(connection, share, takes_bytes=route.takes_bytes)
-            if self._rate_limit.enabled or context.caller.rate_per_second is not None:
+            if self._rate_limit.enabled or caller.rate_per_second is not None:
                 self._count(context)
-            if route.scope != ANY_SCOPE and route.scope not in context.caller.scopes:
+            if route.scope != ANY_SCOPE and route.scope not in caller.scopes:
                 raise problems.Forbidden(route.scope)
         return await route.handler(context)
 
