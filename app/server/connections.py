@@ -28,8 +28,10 @@ _STUCK_SECONDS = 120.0
 _LONGEST_LOOK_SECONDS = 1.0
 # A request's head that takes longer gives way before idle connections do.
 _PROMPT_SECONDS = 1.0
-# Looking for connections that may give way takes a millisecond per thousand.
+# Looking for connections that may give way takes a millisecond per thousand: not again so soon,
+# unless the last look made room for a tenth of them, which pays for the next.
 _SPARE_SECONDS = 0.1
+_SPARE_SHARE = 10
 
 
 # Who gives way in which order.
@@ -112,6 +114,7 @@ class ConnectionManager:
         self._connections: Collection[Protocol] = ()
         self._spare: list[Protocol] = []  # those that may give way, the first to go last
         self._spare_as_of = -inf
+        self._gave_way = 0  # since then
         self._timer: asyncio.TimerHandle | None = None
         shortest = min(timeouts.head_seconds, timeouts.idle_seconds, timeouts.keep_alive_seconds)
         self._look_seconds = min(_LONGEST_LOOK_SECONDS, shortest / 4)
@@ -143,12 +146,14 @@ class ConnectionManager:
 
     def _make_room(self) -> bool:
         now = monotonic()
-        if not self._spare and now - self._spare_as_of > _SPARE_SECONDS:
+        soon = now - self._spare_as_of <= _SPARE_SECONDS
+        if not self._spare and (not soon or self._gave_way * _SPARE_SHARE > self.open):
             self._find_spare(now)
         while self._spare:
             connection = self._spare.pop()
             if self._gives_way(connection, now) is not None:
                 self._cut("crowded")
+                self._gave_way += 1
                 connection.evict()
                 return True
         return False
@@ -163,11 +168,14 @@ class ConnectionManager:
             ]
         found.sort(key=_rank, reverse=True)
         self._spare, self._spare_as_of = [it for _, _, it in found], now
+        self._gave_way = 0
 
     def _gives_way(self, connection: Protocol, now: float) -> tuple[int, float] | None:
         """Whether it may, and in which order: those that only linger, then those whose request
         has not come for a while, then idle ones, then those that have just begun; among them
         the oldest. A connection whose request has come whole stays."""
+        if connection.evicted:  # it is on its way already, and makes no more room
+            return None
         phase = connection.phase
         if phase is ConnectionState.LINGER:
             return _LINGERS, connection.idle_since

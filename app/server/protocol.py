@@ -67,10 +67,10 @@ class Protocol(HttpProtocol):
     __slots__ = (
         "_clients",
         "_ended",
-        "_evicted",
         "_needs",
         "_refusal",
         "_waiter",
+        "evicted",
         "mark",
         "over_limit",
         "received",
@@ -84,7 +84,7 @@ class Protocol(HttpProtocol):
         super().__init__(**kwargs)
         self._clients: ConnectionManager = self.app.ctx.clients
         self._ended = False
-        self._evicted = False
+        self.evicted = False
         self._needs = False  # a handler or parser waits for bytes
         self._refusal: Problem | None = None
         self._waiter: asyncio.Future[None] | None = None  # of who needs bytes
@@ -173,7 +173,7 @@ class Protocol(HttpProtocol):
     def evict(self) -> None:
         """Make room for another client: this one's request has not come whole, or it has had its
         response. It is told so, and not waited for."""
-        self._evicted = True
+        self.evicted = True
         if self.phase is ConnectionState.HEAD:
             self.refuse(Overloaded("Others waited while this request did not come. Send it again."))
         else:
@@ -182,7 +182,7 @@ class Protocol(HttpProtocol):
     def begin_lingering(self) -> bool:
         """Close the sending side alone; False if the connection is over already."""
         transport = self.transport
-        if transport is None or transport.is_closing() or self._ended or self._evicted:
+        if transport is None or transport.is_closing() or self._ended or self.evicted:
             return False
         self._refusal = None
         transport.write_eof()

@@ -55,6 +55,10 @@ class Connection:
     def evict(self) -> None:
         self.end = self.end or "evicted"
 
+    @property
+    def evicted(self) -> bool:
+        return self.end == "evicted"
+
 
 async def ends(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> tuple[str, int]:
     """How it ends, and after how many seconds; of ten minutes."""
@@ -134,6 +138,24 @@ def crowd(monkeypatch: pytest.MonkeyPatch, *waiting: Connection, others: int) ->
     keeper.arrived(cast("Protocol", last := Connection(ConnectionState.IDLE, 0, number=0)))
     assert last.over_limit  # none of those whose request has come gives way
     return order
+
+
+def test_newcomers_that_come_all_at_once_give_way_to_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clients, "monotonic", lambda: 100.0)
+    keeper = ConnectionManager(
+        dataclasses.replace(timeouts(SETTINGS), max_connections=20), lambda _: None
+    )
+    there: set[Connection] = set()
+    keeper._connections = cast("Any", there)
+    for _ in range(200):
+        newcomer = Connection(ConnectionState.IDLE, 0, number=0)
+        there.add(newcomer)
+        keeper.arrived(cast("Protocol", newcomer))
+        assert not newcomer.over_limit
+        there -= {it for it in there if it.evicted}
+    assert len(there) == 20
 
 
 def waiting(phase: ConnectionState, since: float, number: int = 1) -> Connection:
