@@ -30,6 +30,8 @@ from app.documents.schemas import (
 from app.web.context import JSON
 from app.web.headers import STRUCTURED_ITEM, STRUCTURED_KEY, TOKEN
 from app.web.openapi import (
+    PRIVATE,
+    REPLAYED,
     body,
     condition,
     header,
@@ -69,20 +71,8 @@ ID = path_parameter("id", "The document's id", matching(ID_PATTERN, "01J9ZK3V8QW
 # --- what is answered -------------------------------------------------------------------------
 
 _CONTENT_ETAG = '"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"'
-PRIVATE = {
-    "Cache-Control": header(
-        "Not for shared caches", {"type": "string", "const": "private, no-cache"}
-    )
-}
 REVISION_TAG = {"ETag": header("Of the document", matching('"[1-9][0-9]*"', '"3"'))}
 CONTENT_TAG = {"ETag": header("Of the content", matching('"[0-9a-zA-Z=+/-]+"', _CONTENT_ETAG))}
-REPLAYED = {
-    "Idempotency-Replayed": header(
-        "There if this is the answer to an earlier request with this `Idempotency-Key`",
-        {"type": "string", "const": "true"},
-        required=False,
-    )
-}
 _CONTENT_HEADERS = {
     **CONTENT_TAG,
     **PRIVATE,

@@ -23,6 +23,7 @@ from app.problems import BadHeader, BadParameter, InvalidDocument, PreconditionF
 from app.server.http1 import Response
 from app.web import conditions
 from app.web.context import JSON, RequestContext
+from app.web.paging import page_limit
 
 READ, WRITE = "documents:read", "documents:write"
 MERGE_PATCH = "application/merge-patch+json"
@@ -208,7 +209,7 @@ class DocumentRoutes:
         query = context.query(_LIST_PARAMETERS | _FOLDER_PARAMETERS, _METADATA_PREFIX)
         if "key_prefix" in query or "delimiter" in query:
             return await self._folder(context, query)
-        limit = page_limit(query.pop("limit", None))
+        limit = page_limit(query.pop("limit", None), DEFAULT_LIMIT, MAX_LIMIT)
         token = query.pop("cursor", None)
         filters = _filters(query)
         below = cursor.decode(token, query) if token is not None else None
@@ -231,7 +232,7 @@ class DocumentRoutes:
             fields.validate_key_prefix(prefix)
         except InvalidDocument as error:
             raise BadParameter(f"key_prefix: {error.detail}") from error
-        limit = page_limit(query.pop("limit", None))
+        limit = page_limit(query.pop("limit", None), DEFAULT_LIMIT, MAX_LIMIT)
         token = query.pop("cursor", None)
         delimited = "delimiter" in query
         if delimited and query["delimiter"] != DELIMITER:
@@ -374,14 +375,6 @@ def precondition_of(
 
 def _expires(value: str | None) -> int | None:
     return None if value is None else fields.expires(value)
-
-
-def page_limit(value: str | None) -> int:
-    if value is None:
-        return DEFAULT_LIMIT
-    if not re.fullmatch(r"[0-9]{1,4}", value) or not 1 <= int(value) <= MAX_LIMIT:
-        raise BadParameter(f"limit must be a number from 1 to {MAX_LIMIT}.")
-    return int(value)
 
 
 def _filters(query: dict[str, str]) -> Filters:

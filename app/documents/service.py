@@ -8,8 +8,8 @@ import hashlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from app.documents.folders import Folder, list_folder
 from app.documents.listing import Filters, Listed, list_documents
 from app.documents.models import Change, Document, Intent, Version, object_key
 from app.documents.ports import Conflict, DocumentTable, IntentClosed, KeyTaken
-from app.idempotency.models import IdempotentRequest, Settlement
+from app.idempotency.models import IdempotentRequest, Settlement, committing
 from app.idempotency.ports import IdempotencyTable
 from app.problems import (
     BadDigest,
@@ -857,20 +857,6 @@ def _next_revision(before: Document, after: Document, write_id: str, now: int) -
         updated_at=max(now, before.updated_at),
         recent_write_ids=before.remembering(write_id),
     )
-
-
-@contextmanager
-def committing(attempt: IdempotentRequest[T] | None) -> Iterator[None]:
-    """Only a definite no ends the state in which the outcome may be a success."""
-    if attempt is None:
-        yield
-        return
-    attempt.committing = True
-    try:
-        yield
-    except (Refused, Unavailable) as error:
-        attempt.committing = isinstance(error, OutcomeUnknown)
-        raise
 
 
 def require_readable(caller: Caller, document: Document, now: int) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from app.storage.errors import OutcomeUnknown, Refused, Unavailable
 
 T = TypeVar("T")
 
@@ -46,3 +49,17 @@ class IdempotentRequest(Generic[T]):
     claim: Claim
     render: Callable[[T], StoredResponse]
     committing: bool = False
+
+
+@contextmanager
+def committing(attempt: IdempotentRequest[T] | None) -> Iterator[None]:
+    """Only a definite no ends the state in which the outcome may be a success."""
+    if attempt is None:
+        yield
+        return
+    attempt.committing = True
+    try:
+        yield
+    except (Refused, Unavailable) as error:
+        attempt.committing = isinstance(error, OutcomeUnknown)
+        raise

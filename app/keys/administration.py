@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 from app.clock import now_ms
-from app.idempotency.models import IdempotentRequest, Settlement
+from app.idempotency.models import IdempotentRequest, Settlement, committing
 from app.keys.models import ApiKey, Draft, Issued
 from app.keys.ports import KeyChanged, KeyPage, KeyTable, Settled
 from app.keys.rights import require_within, rights, within_prefix
 from app.keys.service import caller_of, new_key
 from app.problems import Contended, InvalidBody, KeyEnded, NotFound, Unauthorized
 from app.records import Caller, Tenant, new_write_id
-from app.storage.errors import OutcomeUnknown, Refused, Unavailable
 from app.tasks import Tasks
 
 _TRIES = 5
@@ -50,7 +46,7 @@ class KeyAdministration:
         issued = _issue(caller.tenant, caller.key_id, draft, now)
 
         async def write() -> Issued:
-            with _committing(attempt):
+            with committing(attempt):
                 await self._table.write_key(issued.key, _settled(attempt, issued, body_sha256))
             return issued
 
@@ -88,7 +84,7 @@ class KeyAdministration:
                 issued, ends_at = rotation(old, overlap_ms, caller.key_id, now)
                 settled = _settled(attempt, issued, body_sha256)
                 try:
-                    with _committing(attempt):
+                    with committing(attempt):
                         await self._table.rotate_key(old, ends_at, issued.key, settled)
                 except KeyChanged:
                     continue
@@ -110,7 +106,7 @@ class KeyAdministration:
             if attempt is not None:
                 settled = Settled(attempt.claim, Settlement(attempt.render(key), EMPTY_SHA256))
             try:
-                with _committing(attempt):
+                with committing(attempt):
                     await self._table.delete_key(key, new_write_id(), now, settled)
             except KeyChanged as error:
                 raise _not_found() from error
@@ -177,20 +173,6 @@ def _settled(
     if attempt is None:
         return None
     return Settled(attempt.claim, Settlement(attempt.render(issued), body_sha256))
-
-
-@contextmanager
-def _committing(attempt: IdempotentRequest[Any] | None) -> Iterator[None]:
-    """Only a definite no ends the state in which the outcome may be a success."""
-    if attempt is None:
-        yield
-        return
-    attempt.committing = True
-    try:
-        yield
-    except (Refused, Unavailable) as error:
-        attempt.committing = isinstance(error, OutcomeUnknown)
-        raise
 
 
 def _not_found() -> NotFound:

@@ -20,6 +20,8 @@ from app.keys.schemas import (
 )
 from app.web.context import JSON
 from app.web.openapi import (
+    PRIVATE,
+    REPLAYED,
     body,
     header,
     json_content,
@@ -44,21 +46,9 @@ _IDEMPOTENCY_KEY = parameter(
     "shown again: 409 `secret-already-shown`, with the `id` of the API key.",
     schema=matching('[!-~]{1,255}|"[!-~]{1,255}"', "6f1c2b1e-nightly"),
 )
-_PRIVATE = {
-    "Cache-Control": header(
-        "Not for shared caches", {"type": "string", "const": "private, no-cache"}
-    )
-}
 _ISSUED = {
     "Location": header("The API key's address", {"type": "string", "format": "uri-reference"}),
     "Cache-Control": header("Not to be kept", {"type": "string", "const": "no-store"}),
-}
-_REPLAYED = {
-    "Idempotency-Replayed": header(
-        "There if this is the answer to an earlier request with this `Idempotency-Key`",
-        {"type": "string", "const": "true"},
-        required=False,
-    )
 }
 _LINKS = {
     name: {"operationId": name, "parameters": {"kid": "$response.body#/id"}}
@@ -95,7 +85,7 @@ def routes(handlers: KeyRoutes) -> list[Route]:
 
 def _collection(handlers: KeyRoutes) -> list[Route]:
     path = "/v1/keys"
-    page = json_content("A page", reference(KeyList), _PRIVATE)
+    page = json_content("A page", reference(KeyList), PRIVATE)
     next_page = {"operationId": "listKeys", "parameters": {"cursor": "$response.body#/next_cursor"}}
     return [
         Route(
@@ -169,7 +159,7 @@ def _key(handlers: KeyRoutes) -> list[Route]:
             parameters=(_KID,),
             responses={
                 "200": {
-                    **json_content("The API key", reference(KeyModel), _PRIVATE),
+                    **json_content("The API key", reference(KeyModel), PRIVATE),
                     "links": _LINKS,
                 }
             },
@@ -188,7 +178,7 @@ def _key(handlers: KeyRoutes) -> list[Route]:
                 "but a key may always delete itself."
             ),
             parameters=(_KID, _IDEMPOTENCY_KEY),
-            responses={"204": {"description": "Revoked", "headers": _REPLAYED}},
+            responses={"204": {"description": "Revoked", "headers": REPLAYED}},
             problems=(problems.NotFound, *_WRITE_PROBLEMS),
             tag="keys",
         ),
@@ -234,6 +224,6 @@ def _me(handlers: KeyRoutes) -> Route:
         scope=ANY_SCOPE,
         summary="Who asks, and what that caller may do",
         description="Of an API key there is a `key_id`, of a token a `subject`.",
-        responses={"200": json_content("The caller", reference(CallerModel), _PRIVATE)},
+        responses={"200": json_content("The caller", reference(CallerModel), PRIVATE)},
         tag="keys",
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import orjson
 
 from app.idempotency.models import IdempotentRequest, StoredResponse
@@ -12,9 +10,10 @@ from app.keys import cursor, fields
 from app.keys.administration import KeyAdministration
 from app.keys.models import ApiKey, Issued
 from app.keys.schemas import DEFAULT_LIMIT, MAX_LIMIT, as_json, caller_as_json
-from app.problems import BadParameter, SecretAlreadyShown
+from app.problems import SecretAlreadyShown
 from app.server.http1 import Response
 from app.web.context import JSON, RequestContext, json_response
+from app.web.paging import page_limit
 
 ADMIN = "keys:admin"
 MAX_BODY_BYTES = 16 * 1024
@@ -88,7 +87,7 @@ class KeyRoutes:
 
     async def listed(self, context: RequestContext) -> Response:
         query = context.query(frozenset({"limit", "cursor"}))
-        limit = _limit(query.get("limit"))
+        limit = page_limit(query.get("limit"), DEFAULT_LIMIT, MAX_LIMIT)
         token = query.get("cursor")
         after = None if token is None else cursor.decode(token)
         page = await self._keys.page(context.caller, after, limit)
@@ -116,11 +115,3 @@ def _made(outcome: Outcome) -> str:
 def _told(issued: Issued) -> Response:
     shown = as_json(issued.key) | {"secret": issued.secret}
     return json_response(shown, 201, {"Location": f"/v1/keys/{issued.key.id}", **_SECRET})
-
-
-def _limit(value: str | None) -> int:
-    if value is None:
-        return DEFAULT_LIMIT
-    if not re.fullmatch(r"[0-9]{1,4}", value) or not 1 <= int(value) <= MAX_LIMIT:
-        raise BadParameter(f"limit must be a number from 1 to {MAX_LIMIT}.")
-    return int(value)

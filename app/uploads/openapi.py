@@ -6,7 +6,6 @@ from app import problems
 from app.documents.openapi import (
     BODY_PROBLEMS,
     IDEMPOTENCY_KEY,
-    REPLAYED,
     REVISION_TAG,
     WRITE_PROBLEMS,
     document_response,
@@ -27,6 +26,7 @@ from app.uploads.schemas import (
 )
 from app.web.context import JSON
 from app.web.openapi import (
+    REPLAYED,
     body,
     condition,
     header,

@@ -16,11 +16,10 @@ from app.documents.service import (
     INTENT_SECONDS,
     Documents,
     Precondition,
-    committing,
     reaches,
     require_readable,
 )
-from app.idempotency.models import Claim, IdempotentRequest, Settlement
+from app.idempotency.models import Claim, IdempotentRequest, Settlement, committing
 from app.problems import InvalidDocument, NotFound
 from app.records import Caller, new_write_id
 from app.storage import deadline

@@ -10,8 +10,6 @@ from app.documents.openapi import (
     ID,
     IDEMPOTENCY_KEY,
     PAGE_PARAMETERS,
-    PRIVATE,
-    REPLAYED,
     WRITE_CONDITIONS,
     WRITE_PROBLEMS,
     content_reads,
@@ -20,7 +18,7 @@ from app.documents.openapi import (
 from app.documents.routes import READ, WRITE
 from app.versions.routes import VersionRoutes
 from app.versions.schemas import VersionList, VersionModel
-from app.web.openapi import json_content, path_parameter, reference
+from app.web.openapi import PRIVATE, REPLAYED, json_content, path_parameter, reference
 from app.web.route import Route
 
 SCHEMAS = (VersionModel, VersionList)

@@ -6,10 +6,10 @@ import orjson
 
 from app.documents import cursor
 from app.documents.content import ContentResponses
+from app.documents.listing import DEFAULT_LIMIT, MAX_LIMIT
 from app.documents.models import Document
 from app.documents.routes import (
     MAX_PATCH_BYTES,
-    page_limit,
     precondition,
     replaced,
     written,
@@ -22,6 +22,7 @@ from app.server.http1 import Response
 from app.versions.schemas import as_json
 from app.versions.service import Versions
 from app.web.context import JSON, RequestContext
+from app.web.paging import page_limit
 
 # No document has more; a longer number is no version's.
 _MOST_DIGITS = 10
@@ -38,7 +39,7 @@ class VersionRoutes:
 
     async def listed(self, context: RequestContext) -> Response:
         query = context.query(frozenset({"limit", "cursor"}))
-        limit = page_limit(query.pop("limit", None))
+        limit = page_limit(query.pop("limit", None), DEFAULT_LIMIT, MAX_LIMIT)
         token = query.pop("cursor", None)
         document_id = context.params["id"]
         # A cursor of another document's list is none of this one.

@@ -56,6 +56,21 @@ def header(description: str, schema: Json | None = None, *, required: bool = Tru
     }
 
 
+# What many answers carry.
+PRIVATE = {
+    "Cache-Control": header(
+        "Not for shared caches", {"type": "string", "const": "private, no-cache"}
+    )
+}
+REPLAYED = {
+    "Idempotency-Replayed": header(
+        "There if this is the answer to an earlier request with this `Idempotency-Key`",
+        {"type": "string", "const": "true"},
+        required=False,
+    )
+}
+
+
 def matching(pattern: str, *examples: str) -> Json:
     """The schema of a text that `pattern` (ECMA 262, anchored here) describes whole."""
     schema: Json = {"type": "string", "pattern": f"^(?:{pattern})$"}
